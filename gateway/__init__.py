@@ -1,0 +1,1 @@
+"""The gateway that stops an agent from spending money it was not given."""

@@ -1,0 +1,1 @@
+"""The pure rules of budgets: no input, no output, no clock."""
