@@ -1,0 +1,1 @@
+"""Budgets: the live limits and counters in Redis."""

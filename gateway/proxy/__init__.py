@@ -1,0 +1,1 @@
+"""The data plane: admits, forwards and meters agent calls."""

@@ -1,0 +1,1 @@
+"""Orgs, agents, keys, limits and credits: Postgres first, then Redis."""
