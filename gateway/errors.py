@@ -8,6 +8,7 @@
     │   └── UpstreamTimeout     no answer in time; the call may have run
     ├── StoreError              Redis failed us
     │   └── StoreUnavailable    transient
+    │       ├── StoreNotReady   connected, but the node marker is missing
     │       └── OutcomeUnknown  sent but not answered; repeat with the same id, or release
     ├── LedgerError             Postgres failed us
     │   └── LedgerUnavailable   transient
@@ -66,6 +67,12 @@ class StoreUnavailable(StoreError):
     """Redis cannot be reached or does not accept writes; nothing was sent."""
 
     transient = True
+
+
+class StoreNotReady(StoreUnavailable):
+    """Redis answers but has no node marker: it is empty or foreign until migrate or rebuild."""
+
+    code = "store_not_ready"
 
 
 class OutcomeUnknown(StoreUnavailable):

@@ -26,6 +26,9 @@ Refusal = Literal[
 ]
 
 
+KeyWord = Literal["OK", "COLD", "UNKNOWN_KEY", "KEY_EXPIRED", "AGENT_NOT_ALLOWED"]
+
+
 class Ask(NamedTuple):
     """One reservation that a caller asks for.
 
@@ -146,7 +149,7 @@ class Gone(NamedTuple):
 class KeyStatus(NamedTuple):
     """What ``authenticate`` says of a key; ``agents`` is ``*`` or a comma list."""
 
-    status: Literal["OK", "COLD", "UNKNOWN_KEY", "KEY_EXPIRED", "FROZEN"]
+    status: KeyWord
     key_id: str = ""
     agents: str = ""
 

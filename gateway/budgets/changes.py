@@ -1,0 +1,65 @@
+"""Changes: what the verbs other than reserve are told, as frozen data."""
+
+from typing import NamedTuple
+
+from gateway.domain.reservation import Owner, State
+from gateway.domain.window import WindowKind
+
+
+class Settlement(NamedTuple):
+    """The real cost of a reservation.
+
+    ``windows`` is what ``Held`` gave; ``detail`` the JSON object of the journal entry.
+    """
+
+    org: str
+    agent: str
+    id: str
+    windows: str
+    cost_microcents: int
+    detail: bytes
+
+
+class Credit(NamedTuple):
+    """A signed change of what one budget may spend in one window instance."""
+
+    id: str
+    org: str
+    scope: str
+    window: WindowKind
+    window_id: str
+    amount_microcents: int
+
+
+class Correction(NamedTuple):
+    """A signed change of the billable spend of one ended reservation."""
+
+    id: str
+    org: str
+    agent: str
+    reservation_id: str
+    windows: str
+    amount_microcents: int
+    detail: bytes
+
+
+class Repair(NamedTuple):
+    """Differences that make counters equal the ledger: packed window, scope, microcents."""
+
+    id: str
+    org: str
+    changes: tuple[tuple[str, str, int], ...]
+
+
+class Request(NamedTuple):
+    """What is known of one reservation; ``ended_ms`` and ``cost`` are 0 while it is held."""
+
+    state: State
+    owner: Owner
+    agent: str
+    quote_microcents: int
+    cost_microcents: int
+    reserved_ms: int
+    deadline_ms: int
+    ended_ms: int
+    windows: str

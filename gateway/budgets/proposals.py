@@ -1,0 +1,81 @@
+"""Proposals: the windows that a gateway offers to the scripts, remembered while they run."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from gateway.budgets.keys import spend_key
+from gateway.domain.window import Window, WindowKind, window_at
+
+DEFAULT_ZONE = "UTC"
+# The order of KEYS: the scripts deny by the longest window first and read it from the end.
+_SHORTEST_FIRST: tuple[WindowKind, ...] = ("hour", "day", "week", "month", "total")
+# An org costs about 1 KB here; a deployment with more of them proposes some windows anew.
+_ORGS_MAX = 50_000
+
+
+class Proposal(NamedTuple):
+    """The running windows of an org, ready to be sent: keys and arguments in the same order."""
+
+    zone: str
+    windows: tuple[Window, ...]
+    keys: tuple[str, ...]
+    arguments: tuple[str, ...]
+    ends_ms: int
+
+
+class Proposals:
+    """The last proposal of each org.
+
+    An org that is met for the first time is taken to keep UTC; the script answers ``WINDOW`` with
+    the zone and the running windows where that is wrong, and ``learn`` remembers them.
+    """
+
+    def __init__(self, kinds: Sequence[WindowKind]) -> None:
+        self._kinds = tuple(kind for kind in _SHORTEST_FIRST if kind in kinds)
+        self._by_org: dict[str, Proposal] = {}
+
+    def current(self, org: str, now_ms: int) -> Proposal:
+        """Return the windows to propose at an instant."""
+        known = self._by_org.get(org)
+        if known is not None and now_ms < known.ends_ms:
+            return known
+        stored = {window.kind: window for window in known.windows} if known else {}
+        return self._remember(org, known.zone if known else DEFAULT_ZONE, stored, now_ms)
+
+    def learn(self, org: str, zone: str, stored: Sequence[Window], now_ms: int) -> Proposal | None:
+        """Return a proposal made of what the script answered; None where the zone is not one."""
+        try:
+            ZoneInfo(zone)
+        # A name that is a folder of the zone database, or not a relative path, is no zone either.
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            return None
+        return self._remember(org, zone, {window.kind: window for window in stored}, now_ms)
+
+    def _remember(
+        self, org: str, zone: str, stored: dict[WindowKind, Window], now_ms: int
+    ) -> Proposal:
+        windows = tuple(_next(kind, stored.get(kind), zone, now_ms) for kind in self._kinds)
+        proposal = Proposal(
+            zone,
+            windows,
+            tuple(spend_key(org, window) for window in windows),
+            tuple(text for window in windows for text in window_arguments(window)),
+            min((window.end_ms for window in windows if window.end_ms), default=2**53),
+        )
+        if len(self._by_org) >= _ORGS_MAX:
+            self._by_org.clear()
+        self._by_org[org] = proposal
+        return proposal
+
+
+def window_arguments(window: Window) -> tuple[str, str, str, str]:
+    """Return a window as the scripts take it: kind, id, start and end."""
+    return window.kind, window.id, str(window.start_ms), str(window.end_ms)
+
+
+def _next(kind: WindowKind, stored: Window | None, zone: str, now_ms: int) -> Window:
+    if stored is not None and now_ms < stored.end_ms:
+        return stored
+    ended_ms = stored.end_ms if stored is not None and stored.end_ms else None
+    return window_at(kind, now_ms, ZoneInfo(zone), ended_ms)

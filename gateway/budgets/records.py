@@ -1,0 +1,51 @@
+"""Records: the packed texts in which the scripts keep a hold and the end of a reservation."""
+
+from typing import cast
+
+from gateway.budgets.changes import Request
+from gateway.domain.reservation import Owner, State
+
+# Behind the windows of a hold travels its idempotency digest: settle and release need both keys.
+_IDEM = ";"
+
+
+def windows_token(windows: str, idem_digest: str) -> str:
+    """Return the opaque windows text that ``Held`` carries and settle takes back."""
+    return f"{windows}{_IDEM}{idem_digest}" if idem_digest else windows
+
+
+def split_token(token: str) -> tuple[str, str]:
+    """Return the packed windows and the idempotency digest, empty for none."""
+    windows, _, idem_digest = token.partition(_IDEM)
+    return windows, idem_digest
+
+
+def hold_token(record: str) -> str | None:
+    """Return the windows token of a hold record, or None where it cannot be read."""
+    fields = record.split("|")
+    return windows_token(fields[9], fields[8]) if _is_hold(fields) else None
+
+
+def held_request(record: str) -> Request | None:
+    """Return an open reservation, or None where its record cannot be read."""
+    fields = record.split("|")
+    if not _is_hold(fields):
+        return None
+    _, amount, owner, agent, _, reserved_ms, deadline_ms, _, idem_digest, windows = fields
+    token = windows_token(windows, idem_digest)
+    amounts = (int(amount), 0, int(reserved_ms), int(deadline_ms), 0)
+    return Request("held", cast(Owner, owner), agent, *amounts, token)
+
+
+def ended_request(record: str) -> Request | None:
+    """Return an ended reservation, or None where its record cannot be read."""
+    fields = record.split("|")
+    if len(fields) != 10 or fields[0] != "1":
+        return None
+    _, state, quote, actual, _, reserved_ms, end_ms, owner, agent, windows = fields
+    amounts = (int(quote), int(actual), int(reserved_ms), 0, int(end_ms))
+    return Request(cast(State, state), cast(Owner, owner or "proxy"), agent, *amounts, windows)
+
+
+def _is_hold(fields: list[str]) -> bool:
+    return len(fields) == 10 and fields[0] == "1"

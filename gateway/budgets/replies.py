@@ -1,0 +1,147 @@
+"""Replies: what the scripts answer, read into outcomes. Field order: the header of each script."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+from gateway.domain.reservation import (
+    Denied,
+    ExtendOutcome,
+    Finished,
+    Gone,
+    Held,
+    KeyStatus,
+    KeyWord,
+    Owner,
+    Refusal,
+    Refused,
+    Released,
+    Replayed,
+    ReserveOutcome,
+    Settled,
+    State,
+)
+from gateway.domain.window import Window, WindowKind
+
+Reply = list[Any]
+_REFUSALS = frozenset(get_args(Refusal))
+
+
+class Counters(NamedTuple):
+    """What one scope has spent, holds and was credited in one window, in microcents."""
+
+    spent_microcents: int
+    held_microcents: int
+    credit_microcents: int
+
+
+class Inspection(NamedTuple):
+    """Counters by packed window and scope, and the last journal id, at one instant."""
+
+    journal_id: str
+    counters: dict[tuple[str, str], Counters]
+
+
+def text(value: bytes | int) -> str:
+    """Return a field as text; integers arrive as numbers."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def reserve_outcome(reply: Reply) -> ReserveOutcome:
+    """Return the outcome of reserve; WINDOW is a refusal whose bounds ``running`` reads."""
+    if reply[0] == b"HELD":
+        return held(reply)
+    status, fields = text(reply[0]), [text(field) for field in reply[1:-2]]
+    if status == "DONE":
+        state, quote, cost, reserved_ms, ended_ms, owner, agent = fields
+        return Finished(
+            cast(State, state),
+            int(quote),
+            int(cost),
+            int(reserved_ms),
+            int(ended_ms),
+            cast(Owner, owner or "proxy"),
+            agent,
+        )
+    if status == "IDEMPOTENT":
+        return Replayed(fields[0], fields[1], cast(State, fields[2]), int(fields[3]))
+    return _refusal(status, fields)
+
+
+def extend_outcome(reply: Reply) -> ExtendOutcome:
+    """Return the outcome of extend."""
+    if reply[0] == b"HELD":
+        return held(reply)
+    status, fields = text(reply[0]), [text(field) for field in reply[1:-2]]
+    return Gone() if status == "GONE" else _refusal(status, fields)
+
+
+def _refusal(status: str, fields: Sequence[str]) -> Denied | Refused:
+    if status == "DENIED" or status == "BUSY":
+        budget, *numbers = fields
+        limit, credit, spent, held_microcents, ends_ms = map(int, numbers)
+        reason = cast(Literal["DENIED", "BUSY"], status)
+        return Denied(reason, budget, limit, credit, spent, held_microcents, ends_ms)
+    if status not in _REFUSALS:
+        raise AssertionError(f"{status} is not a refusal")
+    reason, detail = cast(Refusal, status), fields[0] if fields else ""
+    number = int(fields[1]) if status in ("PER_CALL", "CONCURRENCY", "RATE") else 0
+    if status == "RATE":
+        return Refused(reason, detail, retry_ms=number)
+    return Refused(reason, detail, limit=number)
+
+
+def held(reply: Reply) -> Held:
+    """Return a hold: the hot answer, so read without a detour."""
+    _, deadline_ms, windows, budget, available, ends_ms, warnings, _, _ = reply
+    return Held(
+        int(deadline_ms),
+        windows.decode(),
+        budget.decode(),
+        int(available),
+        int(ends_ms),
+        tuple(warnings.decode().split(",")) if warnings else (),
+    )
+
+
+def running(reply: Reply) -> tuple[str, list[Window], int]:
+    """Return zone, stored windows and server time of a WINDOW answer."""
+    fields = [text(field) for field in reply[2:-2]]
+    windows = [
+        Window(cast(WindowKind, kind), window_id, int(start_ms), int(end_ms))
+        for kind, window_id, start_ms, end_ms in zip(*[iter(fields)] * 4, strict=True)
+        if window_id
+    ]
+    return text(reply[1]), windows, int(reply[-1])
+
+
+def settled(reply: Reply) -> Settled:
+    """Return the end of a settle."""
+    return Settled(reply[0].decode(), int(reply[1]), int(reply[2]))
+
+
+def released(reply: Reply) -> Released:
+    """Return the end of a release."""
+    return Released(reply[0].decode(), reply[1].decode(), int(reply[2]))
+
+
+def key_status(reply: Reply) -> KeyStatus:
+    """Return what authenticate says of a key."""
+    status, *fields = (text(field) for field in reply[:-2])
+    return KeyStatus(cast(KeyWord, status), *fields)
+
+
+def inspection(reply: Reply, windows: Sequence[str]) -> Inspection:
+    """Return the counters of ``windows``, in the order they were asked for."""
+    counters: dict[tuple[str, str], Counters] = {}
+    at = 2
+    for window in windows:
+        count = 2 * int(reply[at])
+        flat = [text(field) for field in reply[at + 1 : at + 1 + count]]
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        for scope in {field.rpartition(".")[0] for field in fields}:
+            numbers = (
+                int(fields.get(f"{scope}.{name}", 0)) for name in ("spent", "held", "credit")
+            )
+            counters[window, scope] = Counters(*numbers)
+        at += count + 1
+    return Inspection(text(reply[1]), counters)

@@ -1,0 +1,287 @@
+"""The verbs: every change of money, each one script call that is idempotent by its id."""
+
+import asyncio
+import time
+from functools import partial
+from typing import TypeVar
+
+from gateway.budgets import replies
+from gateway.budgets.changes import Request, Settlement
+from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_key, spend_keys
+from gateway.budgets.node import Node
+from gateway.budgets.proposals import Proposal, Proposals
+from gateway.budgets.records import ended_request, held_request, split_token, windows_token
+from gateway.budgets.replies import Inspection, Reply
+from gateway.budgets.scripts import Scripts
+from gateway.budgets.wire import Wire
+from gateway.domain.reservation import (
+    Ask,
+    ExtendOutcome,
+    Held,
+    KeyStatus,
+    Refused,
+    Released,
+    ReserveOutcome,
+    Settled,
+)
+from gateway.errors import StoreError, StoreNotReady
+
+Outcome = TypeVar("Outcome", ReserveOutcome, ExtendOutcome)
+
+# Crockford's base32 leaves out I, L, O and U; int() knows the digits 0-9 and A-V.
+_CROCKFORD = str.maketrans("JKMNPQRSTVWXYZ", "IJKLMNOPQRSTUV")
+# A proposal can be wrong at a boundary, and once more after a change of zone.
+_PROPOSALS_MAX = 3
+
+
+class Budgets:
+    """The budgets of a deployment, as the data plane and the workers use them.
+
+    Every verb raises ``StoreUnavailable`` within the deadline of the connection where Redis does
+    not answer; ``OutcomeUnknown``, one of its kind, says that the call may have been applied and
+    may be repeated as it is. Denials are returned, never raised.
+    """
+
+    def __init__(
+        self, wire: Wire, scripts: Scripts, hold_ttl_ms: int, journal_entries_max: int
+    ) -> None:
+        self.wire = wire
+        self._scripts = scripts
+        self._defaults = (str(hold_ttl_ms), str(journal_entries_max))
+        self._proposals = Proposals(())
+        self._proposals_for: Node | None = None
+
+    async def reserve(self, ask: Ask) -> ReserveOutcome:
+        """Hold the amount on every budget of the chain, or on none.
+
+        An ``OutcomeUnknown`` from here leaves the caller to repeat the same ask or to release it.
+        """
+        node = self._node()
+        proposal = self._proposals.current(ask.org, time.time_ns() // 1_000_000)
+        for _ in range(_PROPOSALS_MAX):
+            reply = await self._reserve(ask, proposal, node)
+            if reply[0] != b"WINDOW":
+                return _with_token(replies.reserve_outcome(reply), ask.idempotency_digest)
+            zone, stored, server_ms = replies.running(reply)
+            learned = self._proposals.learn(ask.org, zone, stored, server_ms)
+            if learned is None:
+                return Refused("LIMITS_INVALID", "timezone")
+            proposal = learned
+        return Refused("WINDOW")
+
+    def _reserve(self, ask: Ask, proposal: Proposal, node: Node) -> asyncio.Future[Reply]:
+        key = _org_keys(ask.org)
+        done, idem = f"{key}done:{ask.id}", f"{key}idem:{ask.idempotency_digest or '-'}"
+        hold_ttl_ms, journal_entries_max = self._defaults
+        return self.wire.submit(
+            self._scripts.reserve,
+            (
+                f"{key}limits",
+                f"{key}meta",
+                f"{key}keys",
+                f"{key}holds",
+                EXPIRY,
+                done,
+                JOURNAL,
+                f"{key}rate",
+                idem,
+                *proposal.keys,
+            ),
+            (
+                ask.id,
+                reserved_ms(ask.id),
+                ask.org,
+                ask.agent,
+                ask.amount_microcents,
+                ask.ttl_ms,
+                hold_ttl_ms,
+                ask.key_digest,
+                ask.owner,
+                ask.body_digest,
+                ask.idempotency_digest,
+                proposal.zone,
+                journal_entries_max,
+                node.epoch,
+                *proposal.arguments,
+            ),
+        )
+
+    def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
+        """Queue the real cost at once; it leaves at the end of this turn of the event loop.
+
+        The future may be waited for later, or not at all. It is one attempt: after an error the
+        same settlement may be handed in again, as often as needed.
+        """
+        end: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        windows, idem_digest = split_token(settlement.windows)
+        self._settle(settlement, windows, idem_digest, end)
+        return end
+
+    def _settle(
+        self, settlement: Settlement, windows: str, idem_digest: str, end: asyncio.Future[Settled]
+    ) -> None:
+        key = _org_keys(settlement.org)
+        reply = self.wire.submit(
+            self._scripts.settle,
+            (
+                f"{key}limits",
+                f"{key}meta",
+                f"{key}holds",
+                EXPIRY,
+                f"{key}done:{settlement.id}",
+                JOURNAL,
+                f"{key}rate",
+                f"{key}idem:{idem_digest or '-'}",
+                *spend_keys(settlement.org, windows),
+            ),
+            (
+                settlement.id,
+                reserved_ms(settlement.id),
+                settlement.org,
+                settlement.agent,
+                settlement.cost_microcents,
+                windows,
+                idem_digest,
+                self._epoch(),
+                settlement.detail,
+            ),
+        )
+        reply.add_done_callback(partial(self._settled, settlement, end))
+
+    def _settled(
+        self, settlement: Settlement, end: asyncio.Future[Settled], reply: asyncio.Future[Reply]
+    ) -> None:
+        if end.done():
+            return
+        if reply.cancelled():
+            end.cancel()
+        elif (error := reply.exception()) is not None:
+            end.set_exception(error)
+        elif reply.result()[0] == b"WINDOWS":
+            windows, idem_digest = map(replies.text, reply.result()[1:3])
+            self._settle(settlement, windows, idem_digest, end)
+        elif reply.result()[0] == b"BADARG":
+            end.set_exception(StoreError(f"settle refused {replies.text(reply.result()[1])}."))
+        else:
+            end.set_result(replies.settled(reply.result()))
+
+    async def release(self, org: str, agent: str, reservation_id: str, windows: str) -> Released:
+        """Give a hold back. An unknown id becomes void, so that a late reserve finds it ended.
+
+        ``windows`` is what ``Held`` gave, or empty where no answer to the reserve ever came.
+        """
+        packed, idem_digest = split_token(windows or self._packed_now(org))
+        key = _org_keys(org)
+        while True:
+            reply = await self.wire.submit(
+                self._scripts.release,
+                (
+                    f"{key}meta",
+                    f"{key}holds",
+                    EXPIRY,
+                    f"{key}done:{reservation_id}",
+                    f"{key}rate",
+                    f"{key}idem:{idem_digest or '-'}",
+                    *spend_keys(org, packed),
+                ),
+                (reservation_id, reserved_ms(reservation_id), org, agent, packed, idem_digest),
+            )
+            if reply[0] != b"WINDOWS":
+                return replies.released(reply)
+            packed, idem_digest = map(replies.text, reply[1:3])
+
+    async def extend(self, ask: Ask, windows: str) -> ExtendOutcome:
+        """Raise an open hold to ``ask.amount_microcents`` and keep it for ``ask.ttl_ms`` more.
+
+        Absolute and never less. More time alone is never refused.
+        """
+        packed, idem_digest = split_token(windows)
+        key = _org_keys(ask.org)
+        while True:
+            reply = await self.wire.submit(
+                self._scripts.extend,
+                (
+                    f"{key}limits",
+                    f"{key}meta",
+                    f"{key}holds",
+                    EXPIRY,
+                    JOURNAL,
+                    *spend_keys(ask.org, packed),
+                ),
+                (
+                    ask.id,
+                    ask.org,
+                    ask.agent,
+                    ask.amount_microcents,
+                    ask.ttl_ms or self._defaults[0],
+                    packed,
+                    self._epoch(),
+                ),
+            )
+            if reply[0] != b"WINDOWS":
+                return _with_token(replies.extend_outcome(reply), idem_digest)
+            packed, idem_digest = map(replies.text, reply[1:3])
+
+    async def authenticate(self, org: str, key_digest: str, agent: str = "") -> KeyStatus:
+        """Say whether a key may be used, and for an agent where one is named."""
+        self._node()
+        keys = (org_key(org, "meta"), org_key(org, "keys"))
+        return replies.key_status(
+            await self.wire.submit(self._scripts.authenticate, keys, (key_digest, agent))
+        )
+
+    async def agent_json(self, org: str, agent: str) -> bytes | None:
+        """Return the description of an agent as the registry wrote it, or None."""
+        found: bytes | None = await self.wire.command("HGET", org_key(org, "agents"), agent)
+        return found
+
+    async def inspect(self, org: str, windows: str = "") -> Inspection:
+        """Return counters and the last journal id at one instant.
+
+        ``windows`` is a packed list; empty stands for the windows that run now.
+        """
+        packed = (windows or self._packed_now(org)).split(",")
+        keys = (org_key(org, "meta"), JOURNAL, *spend_keys(org, ",".join(packed)))
+        return replies.inspection(await self.wire.submit(self._scripts.inspect, keys, ()), packed)
+
+    async def request(self, org: str, reservation_id: str) -> Request | None:
+        """Return what is known of a reservation: open, or ended within its tombstone's life."""
+        key = _org_keys(org)
+        ended, held = await asyncio.gather(
+            self.wire.command("GET", f"{key}done:{reservation_id}"),
+            self.wire.command("HGET", f"{key}holds", reservation_id),
+        )
+        if ended is not None:
+            return ended_request(replies.text(ended))
+        return held_request(replies.text(held)) if held is not None else None
+
+    def _node(self) -> Node:
+        node = self.wire.node
+        if node is None:
+            raise StoreNotReady("The store has no node marker; run migrate or rebuild.")
+        if node is not self._proposals_for:
+            self._proposals_for, self._proposals = node, Proposals(node.windows)
+        return node
+
+    def _epoch(self) -> str:
+        return self.wire.node.epoch if self.wire.node is not None else "0"
+
+    def _packed_now(self, org: str) -> str:
+        self._node()
+        windows = self._proposals.current(org, time.time_ns() // 1_000_000).windows
+        return ",".join(spend_key(org, window).partition(":spend:")[2] for window in windows)
+
+
+def reserved_ms(reservation_id: str) -> str:
+    """Return the instant in a ULID, in epoch milliseconds as the scripts take it."""
+    return str(int(reservation_id[:10].translate(_CROCKFORD), 32))
+
+
+def _org_keys(org: str) -> str:
+    return f"bg:{{{org}}}:"
+
+
+def _with_token(outcome: Outcome, idem_digest: str) -> Outcome:
+    if idem_digest and isinstance(outcome, Held):
+        return outcome._replace(windows=windows_token(outcome.windows, idem_digest))
+    return outcome

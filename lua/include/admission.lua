@@ -1,0 +1,43 @@
+-- above_ceiling, denial, traffic: refusals of reserve by its rules. Needs rate.
+
+-- The org's rule before the agent's. Answers the scope and the number of the rule that refuses.
+local function above_ceiling(rules, rule, scope, org_number, agent_number)
+    if rules.org[rule] and org_number > rules.org[rule] then
+        return 'org', rules.org[rule]
+    end
+    if rules.agent[rule] and agent_number > rules.agent[rule] then
+        return scope, rules.agent[rule]
+    end
+    return nil
+end
+
+local function denial(word, budget)
+    local numbers = budget.numbers
+    return {word, budget.scope .. '.' .. budget.kind, string.format('%d', budget.limit),
+        string.format('%d', numbers.credit), string.format('%d', numbers.spent),
+        string.format('%d', numbers.held), string.format('%d', budget.window.end_ms)}
+end
+
+-- Concurrency, then rate. Answers the refusal, or nil and the arrivals that an admission stores.
+local function traffic(rules, scope, holds_key, rate_key, now_ms)
+    local state = redis.call('HMGET', rate_key, scope .. '.open', 'org.arrival_us',
+        scope .. '.arrival_us')
+    local refusing, count = above_ceiling(rules, 'concurrency', scope,
+        (redis.call('HLEN', holds_key) + 1) * 1000000, (tonumber(state[1] or 0) + 1) * 1000000)
+    if refusing then
+        return {'CONCURRENCY', refusing, math.floor(count / 1000000)}
+    end
+    local arrivals = {}
+    for place, rated in ipairs({{'org', rules.org.rpm}, {scope, rules.agent.rpm}}) do
+        local last_us = tonumber(state[place + 1] or 0)
+        local next_us, retry_ms = next_arrival(last_us, now_ms * 1000, rated[2])
+        if not next_us then
+            return {'RATE', rated[1], retry_ms}
+        end
+        if rated[2] then
+            arrivals[#arrivals + 1] = rated[1] .. '.arrival_us'
+            arrivals[#arrivals + 1] = string.format('%d', next_us)
+        end
+    end
+    return nil, arrivals
+end

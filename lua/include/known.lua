@@ -1,0 +1,21 @@
+-- known_reservation, known_key: an id, or an idempotency key, that was seen before. Needs hold.
+local function known_reservation(hold_record, done_record, same)
+    if done_record then
+        local ended = read_end(done_record)
+        return {'DONE', ended.state, ended.quote, ended.actual, ended.reserved_ms, ended.end_ms,
+            ended.owner, ended.agent}
+    end
+    local hold = hold_record and read_hold(hold_record)
+    if not hold then
+        return nil
+    end
+    if hold.agent ~= same.agent or hold.amount ~= same.amount or hold.body ~= same.body then
+        return {'MISMATCH'}
+    end
+    return {'HELD', hold.deadline_ms, hold.windows, '', '0', '0', ''}
+end
+
+local function known_key(record)
+    local id, body, state, cost = string.match(record or '', '^(%w+)|(%w*)|(%a+)|(%d+)$')
+    return id and {'IDEMPOTENT', id, body, state, cost}
+end

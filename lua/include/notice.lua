@@ -1,0 +1,34 @@
+-- notice, is_past_warning: the first denial and the first warning of a budget. Needs journal.
+
+-- A mark holds the limit it was made at, so a raised limit arms it again.
+local function notice(journal_key, budget, mark, entry)
+    local numbers = budget.numbers
+    local limit = string.format('%d', budget.limit + numbers.credit)
+    local field = budget.scope .. '.' .. mark
+    if redis.call('HGET', budget.window.key, field) == limit then
+        return false
+    end
+    redis.call('HSET', budget.window.key, field, limit)
+    entry.kind, entry.amount, entry.counted = 'alert', '0', '0'
+    entry.detail = string.format('{"alert":"%s","budget":"%s.%s","window_id":"%s","mode":"%s",'
+        .. '"limit_microcents":%d,"credit_microcents":%d,"spent_microcents":%d,'
+        .. '"held_microcents":%d}',
+        mark, budget.scope, budget.kind, budget.window.id, budget.mode,
+        budget.limit, numbers.credit, numbers.spent, numbers.held)
+    append(journal_key, entry)
+    return true
+end
+
+-- warn_at in basis points, then exact up to the cap: floor(L/10000)*bp + floor((L%10000)*bp/10000).
+-- A share that is not a decimal above 0 and at most 1 counts as 0.8: it never closes the gate.
+local function is_past_warning(budget, used)
+    local share = 8000
+    local whole, fraction = string.match(budget.warn_at or '', '^([01])%.?(%d*)$')
+    if whole and #fraction <= 4 then
+        local read = tonumber(whole .. fraction .. string.rep('0', 4 - #fraction))
+        share = (read > 0 and read <= 10000) and read or 8000
+    end
+    local limit = budget.limit + budget.numbers.credit
+    local threshold = math.floor(limit / 10000) * share + math.floor(limit % 10000 * share / 10000)
+    return used > 0 and used >= threshold
+end

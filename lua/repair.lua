@@ -1,0 +1,40 @@
+#!lua flags=allow-oom
+--[[
+repair -- make counters equal the ledger: by a difference, without a journal entry.
+
+KEYS     [1]    meta      hash    sequence
+         [2]    applied   string  whether this repair was applied
+         [3..]  spend     hash    the windows that differ
+ARGV     [1]    id         ULID
+         [2..]  changes    of each: place of its spend key in KEYS, scope, signed microcents
+RETURNS  BADARG argument | DONE | OK
+         each followed by seq server_ms
+WHY      A window whose counters left by their TTL stays gone: nothing reads it any more.
+]]
+--- @include "clock" "amount"
+local function answer(...)
+    local reply, seq = {...}, redis.call('HGET', KEYS[1], 'seq')
+    reply[#reply + 1], reply[#reply + 2] = tonumber(seq or 0), time_ms()
+    return reply
+end
+
+for at = 2, #ARGV, 3 do
+    local spend_key, scope, amount = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
+    if not spend_key or not amount or not is_signed_amount(amount)
+        or not string.find(scope, '^[%w_.-]+$') then
+        return answer('BADARG', 'changes')
+    end
+end
+if redis.call('EXISTS', KEYS[2]) == 1 then
+    return answer('DONE')
+end
+
+redis.call('SET', KEYS[2], '1', 'PX', 604800000)
+for at = 2, #ARGV, 3 do
+    local spend_key = KEYS[tonumber(ARGV[at])]
+    if redis.call('EXISTS', spend_key) == 1 then
+        redis.call('HINCRBY', spend_key, ARGV[at + 1] .. '.spent', ARGV[at + 2])
+    end
+end
+redis.call('HINCRBY', KEYS[1], 'seq', 1)
+return answer('OK')

@@ -1,0 +1,126 @@
+"""A store under test: the verbs over fakeredis or a real server, with a clock that can be set."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+from ulid import ULID
+
+from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.budgets.changes import Settlement
+from gateway.budgets.node import Node
+from gateway.budgets.scripts import Script, load_scripts
+from gateway.domain.reservation import Ask, Held, ReserveOutcome, Settled
+
+NOON = "2026-11-22T12:00:00Z"
+KEY_DIGEST = hashlib.sha256(b"bgk_acme_k1_secret").hexdigest()
+FROZEN_CLOCK = Path(__file__).parent / "include"
+ORG = "acme"
+
+
+def ms(text: str) -> int:
+    """Return the epoch milliseconds of an ISO instant."""
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def cents(amount: float) -> int:
+    """Return microcents."""
+    return round(amount * 1_000_000)
+
+
+class ClientWire:
+    """The verbs' wire over a redis-py client; fakeredis has no socket for the real one."""
+
+    def __init__(self, client: "Redis[bytes]", flagged: bool, node: Node) -> None:
+        self.client = client
+        self.node: Node | None = node
+        self._flagged = flagged
+
+    def submit(
+        self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> asyncio.Future[list[Any]]:
+        """Run a script."""
+        return asyncio.ensure_future(self._run(script, keys, args))
+
+    async def _run(
+        self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> list[Any]:
+        source = script.flagged if self._flagged else script.plain
+        rest = (len(keys), *keys, *args)
+        try:
+            reply = await self.client.execute_command("EVALSHA", source.sha, *rest)
+        except NoScriptError:
+            reply = await self.client.execute_command("EVAL", source.text, *rest)
+        return cast(list[Any], reply)
+
+    def command(self, *args: str | bytes | int) -> asyncio.Future[Any]:
+        """Run a command."""
+        return asyncio.ensure_future(cast(Awaitable[Any], self.client.execute_command(*args)))
+
+
+class Store:
+    """One org's budgets on one server, at an instant that stands still until it is moved."""
+
+    def __init__(self, client: "Redis[bytes]", flagged: bool, node: Node) -> None:
+        self.client = client
+        self.wire = ClientWire(client, flagged, node)
+        self.budgets = Bookkeeping(self.wire, load_scripts(FROZEN_CLOCK), 60_000, 1_000)
+        self.now_ms = 0
+
+    async def at(self, instant: str | int) -> None:
+        """Move the clock to an ISO instant, or on by milliseconds."""
+        self.now_ms = ms(instant) if isinstance(instant, str) else self.now_ms + instant
+        await self.client.set("test:now", self.now_ms)
+
+    async def limits(self, fields: dict[str, str]) -> None:
+        """Replace the limits hash."""
+        await self.client.delete(f"bg:{{{ORG}}}:limits")
+        if fields:
+            await self.client.hset(f"bg:{{{ORG}}}:limits", mapping=fields)
+
+    def id(self) -> str:
+        """Return a new reservation id of this instant."""
+        return str(ULID.from_timestamp(self.now_ms))
+
+    def ask(self, amount_microcents: int, **changes: Any) -> Ask:
+        """Return an ask of the agent researcher."""
+        ask = Ask(self.id(), ORG, "researcher", amount_microcents, KEY_DIGEST, body_digest="b1")
+        return ask._replace(**changes)
+
+    async def reserve(self, amount_microcents: int, **changes: Any) -> ReserveOutcome:
+        """Reserve as the agent researcher, under a new id where none is given."""
+        return await self.budgets.reserve(self.ask(amount_microcents, **changes))
+
+    async def held(self, amount_microcents: int, **changes: Any) -> tuple[Ask, Held]:
+        """Reserve and insist that it is held."""
+        ask = self.ask(amount_microcents, **changes)
+        outcome = await self.budgets.reserve(ask)
+        assert isinstance(outcome, Held), outcome
+        return ask, outcome
+
+    async def settle(self, ask: Ask, held: Held, cost_microcents: int) -> Settled:
+        """Settle what was held."""
+        settlement = Settlement(ask.org, ask.agent, ask.id, held.windows, cost_microcents, b"{}")
+        return await self.budgets.settle(settlement)
+
+    async def spend(self, window: str = "total") -> dict[str, int]:
+        """Return the counters of a window; marks are left out."""
+        fields = await self.client.hgetall(f"bg:{{{ORG}}}:spend:{window}")
+        return {
+            name.decode(): int(number)
+            for name, number in fields.items()
+            if int(number) and not name.endswith((b".warned", b".denied"))
+        }
+
+    async def journal(self, *kinds: str) -> list[dict[str, str]]:
+        """Return the journal entries, of some kinds where they are named."""
+        entries = [
+            {name.decode(): value.decode() for name, value in fields.items()}
+            for _, fields in await self.client.xrange("bg:journal")
+        ]
+        return [entry for entry in entries if not kinds or entry["kind"] in kinds]
