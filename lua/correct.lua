@@ -19,21 +19,19 @@ ARGV     [1]    id                   ULID of the correction
 RETURNS  BADARG argument | DONE | OK
          each followed by seq server_ms
 ]]
---- @include "clock" "amount" "cents" "argument" "chain" "rules" "budget" "limits"
---- @include "retention" "counters" "spend" "journal" "notice" "overage"
+--- @include "clock" "amount" "cents" "argument" "places" "fields" "chain" "rules" "budget" "limits"
+--- @include "counters" "spend" "journal" "notice" "overage"
 local amount, now_ms = ARGV[6], time_ms()
-local bad = bad_argument({'id', '^%w+$', 'reservation_id', '^%w+$', 'reserved_ms', '^%d+$',
-    'org', '^[%w_-]+$', 'agent', '^[%w_-]+$', 'amount_microcents', '^%-?%d+$',
-    'windows', '^[%w:,_-]+$', 'epoch', '^%w+$'})
-    or (not is_signed_amount(amount) and 'amount_microcents')
-local windows = packed_windows(ARGV[7], 5)
-
 local function answer(...)
     local reply, seq = {...}, redis.call('HGET', KEYS[2], 'seq')
     reply[#reply + 1], reply[#reply + 2] = tonumber(seq or 0), now_ms
     return reply
 end
 
+local bad = bad_argument({'id', '^%w+$', 'reservation_id', '^%w+$', 'reserved_ms', '^%d+$',
+    'org', '^[%w_-]+$', 'agent', '^[%w_-]+$', 'amount_microcents', '^%-?%d+$',
+    'windows', '^[%w:,_-]+$', 'epoch', '^%w+$'})
+    or (not is_signed_amount(amount) and 'amount_microcents')
 if bad then
     return answer('BADARG', bad)
 end
@@ -42,15 +40,12 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
 end
 
 redis.call('SET', KEYS[3], amount, 'PX', 604800000)
-for _, window in ipairs(windows) do
-    add(window.key, 'agent.' .. ARGV[5], '0', amount)
-end
-local entry = {kind = 'correct', id = ARGV[2], entry_id = ARGV[1], org = ARGV[4], agent = ARGV[5],
-    amount = amount, counted = amount, reserved_ms = ARGV[3], at_ms = now_ms, windows = ARGV[7],
-    epoch = ARGV[8], detail = ARGV[9]}
-append(KEYS[4], entry)
+add(5, #KEYS, 'agent.' .. ARGV[5], '0', amount)
+append(KEYS[4], 'correct', ARGV[2], ARGV[1], ARGV[4], ARGV[5], amount, amount, ARGV[3], now_ms,
+    ARGV[7], ARGV[8], ARGV[9])
 if tonumber(amount) > 0 then
-    note_overage(KEYS[1], KEYS[4], windows, entry)
+    note_overage(KEYS[1], KEYS[4], 5, {id = ARGV[2], org = ARGV[4], agent = ARGV[5],
+        reserved_ms = ARGV[3], at_ms = now_ms, windows = ARGV[7], epoch = ARGV[8]})
 end
 redis.call('HINCRBY', KEYS[2], 'seq', 1)
 return answer('OK')

@@ -14,48 +14,49 @@ ARGV     [1]    id                   ULID
          [5]    amount_microcents    signed
          [6]    zone                 of the window proposed
          [7]    epoch
-         [8..]  window               kind, id, start_ms, end_ms
+         [8]    window               packed kind:id, or total
+         [9]    proposal             kind|id|start_ms|end_ms, empty for total
 RETURNS  BADARG argument | DONE | COLD | GONE | OK
          each followed by seq server_ms
 WHY      The first credit of a day may come before its first call: then it opens the window, by
          the same rule as reserve. A window that has ended takes no credit.
 ]]
---- @include "clock" "amount" "argument" "meta" "window" "retention" "journal"
-local id, scope, amount = ARGV[1], ARGV[4], ARGV[5]
-local windows, packed, valid = read_windows(5, 8)
-local window = windows[1]
-local meta = read_meta(KEYS[2], windows)
-local now_ms = math.max(time_ms(), meta.now_ms)
-
+--- @include "clock" "amount" "argument" "window" "running" "retention" "journal"
+local id, org, scope, amount, packed = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[8]
+local meta = redis.call('HMGET', KEYS[2], 'schema', 'seq', 'now')
+local now_ms = math.max(time_ms(), tonumber(meta[3] or 0))
 local function answer(...)
     local reply = {...}
-    reply[#reply + 1], reply[#reply + 2] = meta.seq, now_ms
+    reply[#reply + 1], reply[#reply + 2] = tonumber(meta[2] or 0), now_ms
     return reply
 end
 
 local bad = bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',
-    'scope', '^[%w_.-]+$', 'amount_microcents', '^%-?%d+$', 'zone', '^[%w/_+-]+$', 'epoch', '^%w+$'})
-    or (not valid and 'window') or (not is_signed_amount(amount) and 'amount_microcents')
+    'scope', '^[%w_.-]+$', 'amount_microcents', '^%-?%d+$', 'zone', '^[%w/_+-]+$',
+    'epoch', '^%w+$', 'window', '^[%w:-]+$', 'proposal', '^[%w|-]*$'})
+    or (not is_signed_amount(amount) and 'amount_microcents')
 if bad then
     return answer('BADARG', bad)
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then
     return answer('DONE')
 end
-if not meta.schema then
+if not meta[1] then
     return answer('COLD')
 end
+local windows = read_windows(KEYS[2], ARGV[9])
 local zone = redis.call('HGET', KEYS[1], 'timezone') or 'UTC'
-if not windows_fit(windows, now_ms, ARGV[6] == zone) then
+local is_total = packed == 'total'
+if not is_total and (#windows == 0 or not windows_fit(windows, now_ms, ARGV[6] == zone)) then
     return answer('GONE')
 end
 
-local agent = string.match(scope, '^agent%.(.+)$') or ''
 redis.call('SET', KEYS[3], amount, 'PX', 604800000)
-write_meta(KEYS[2], meta, windows, ARGV[6], now_ms)
-redis.call('HINCRBY', window.key, scope .. '.credit', amount)
-keep_until(window)
-append(KEYS[4], {kind = 'credit', id = id, entry_id = id, org = ARGV[3], agent = agent,
-    amount = amount, counted = amount, reserved_ms = ARGV[2], at_ms = now_ms, windows = packed,
-    epoch = ARGV[7], detail = '{"scope":"' .. scope .. '"}'})
+-- One window opens alone here; without `running` the next reserve looks at each bound again.
+open_windows(KEYS[2], windows, ARGV[6], '')
+redis.call('HINCRBY', KEYS[5], scope .. '.credit', amount)
+keep_until(KEYS[5], ARGV[9], is_total and 'total' or windows[1].kind)
+append(KEYS[4], 'credit', id, id, org, string.match(scope, '^agent%.(.+)$') or '', amount, amount,
+    ARGV[2], now_ms, packed, ARGV[7], '{"scope":"' .. scope .. '"}')
+meta[2] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
 return answer('OK')

@@ -36,17 +36,14 @@ local function finish(id, hold, done_key, idem_key)
     redis.call('ZREM', KEYS[4], org .. '|' .. id)
     redis.call('HDEL', KEYS[3], id)
     redis.call('HINCRBY', KEYS[6], scope .. '.open', -1)
-    for at = 7, first_done - 1 do
-        add(KEYS[at], scope, negative(hold.amount), charged)
-    end
-    bury(done_key, 'expired', hold.amount, charged, charged, {reserved_ms = hold.reserved_ms,
-        end_ms = now_ms, owner = hold.owner, agent = hold.agent, windows = packed})
+    add(7, first_done - 1, scope, negative(hold.amount), charged)
+    bury(done_key, 'expired', hold.amount, charged, charged, hold.reserved_ms, now_ms, hold.owner,
+        hold.agent, packed)
     if hold.idem ~= '' then
         end_key(idem_key, id, hold.body, state, charged)
     end
-    append(KEYS[5], {kind = 'expire', id = id, org = org, agent = hold.agent, amount = charged,
-        counted = charged, reserved_ms = hold.reserved_ms, at_ms = now_ms, windows = packed,
-        epoch = ARGV[3], detail = '{"source":"' .. state .. '","key_id":"' .. hold.key_id .. '"}'})
+    append(KEYS[5], 'expire', id, '', org, hold.agent, charged, charged, hold.reserved_ms, now_ms,
+        packed, ARGV[3], '{"source":"' .. state .. '","key_id":"' .. hold.key_id .. '"}')
     return state
 end
 

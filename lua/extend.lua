@@ -21,68 +21,64 @@ RETURNS  BADARG argument | GONE | WINDOWS windows idem_digest | LIMITS_INVALID f
          each followed by seq server_ms
 WHY      More time alone is never refused: the money is held already, and the call is running.
 ]]
---- @include "clock" "amount" "cents" "argument" "hold" "chain" "rules" "budget" "limits"
---- @include "retention" "counters" "decide" "journal" "notice" "crossing" "rate" "admission"
---- @include "overage"
-local id, org, agent, target = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local now_ms, scope = time_ms(), 'agent.' .. ARGV[3]
-local bad = bad_argument({'id', '^%w+$', 'org', '^[%w_-]+$', 'agent', '^[%w_-]+$',
-    'target_microcents', '^%d+$', 'ttl_ms', '^%d+$', 'windows', '^[%w:,_-]+$', 'epoch', '^%w+$'})
-    or (not is_amount(target) and 'target_microcents')
-local windows = packed_windows(ARGV[6], 6)
-local state = redis.call('HMGET', KEYS[2], 'seq', 'billing_status')
-local seq = tonumber(state[1] or 0)
-local record = read_hold(redis.call('HGET', KEYS[3], id))
-
+--- @include "clock" "amount" "cents" "argument" "hold" "places" "fields" "chain" "rules" "budget"
+--- @include "limits" "retention" "counters" "held" "decide" "journal" "notice" "crossing" "rate"
+--- @include "admission"
+local id, org, agent, target, windows = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6]
+local now_ms, scope = time_ms(), 'agent.' .. agent
+local meta = redis.call('HMGET', KEYS[2], 'seq', 'billing_status')
 local function answer(reply)
-    reply[#reply + 1], reply[#reply + 2] = seq, now_ms
+    reply[#reply + 1], reply[#reply + 2] = tonumber(meta[1] or 0), now_ms
     return reply
 end
 
+local bad = bad_argument({'id', '^%w+$', 'org', '^[%w_-]+$', 'agent', '^[%w_-]+$',
+    'target_microcents', '^%d+$', 'ttl_ms', '^%d+$', 'windows', '^[%w:,_-]+$', 'epoch', '^%w+$'})
+    or (not is_amount(target) and 'target_microcents')
 if bad then
     return answer({'BADARG', bad})
 end
-if not record then
+local hold = read_hold(redis.call('HGET', KEYS[3], id))
+if not hold then
     return answer({'GONE'})
 end
-if record.windows ~= ARGV[6] then
-    return answer({'WINDOWS', record.windows, record.idem})
+if hold.windows ~= windows then
+    return answer({'WINDOWS', hold.windows, hold.idem})
 end
-local more = math.max(0, tonumber(target) - tonumber(record.amount))
-local chain, warned = {}, ''
+local more = math.max(0, tonumber(target) - tonumber(hold.amount))
+local budget, warned = nil, ''
 if more > 0 then
-    local rules
-    chain, rules = read_limits(KEYS[1], agent, windows, now_ms)
+    local chain, rules = read_limits(KEYS[1], scope, (places_of(windows)), now_ms)
     if not chain then
         return answer({'LIMITS_INVALID', rules})
     end
-    local frozen = rules.frozen or (state[2] == 'frozen' and 'billing')
+    local frozen = rules.frozen or (meta[2] == 'frozen' and 'billing')
     if frozen then
         return answer({'FROZEN', frozen})
     end
-    local amount = tonumber(target)
-    local refusing, ceiling = above_ceiling(rules, 'per_call', scope, amount, amount)
+    local refusing, ceiling = above_ceiling(rules, 6, scope, tonumber(target), tonumber(target))
     if refusing then
         return answer({'PER_CALL', refusing, digits(ceiling)})
     end
-    read_counters(windows, scope)
-    local entry = {id = id, org = org, agent = agent, reserved_ms = record.reserved_ms,
-        at_ms = now_ms, windows = ARGV[6], epoch = ARGV[7]}
-    local denied, budget = decide(chain, windows, more)
-    if denied then
-        if denied == 'DENIED' and notice(KEYS[5], budget, 'denied', entry) then
-            seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)
+    local entry = {id = id, org = org, agent = agent, reserved_ms = hold.reserved_ms,
+        at_ms = now_ms, windows = windows, epoch = ARGV[7]}
+    local counters, near_cap = read_counters(6, #KEYS - 5, scope, chain, digits(more))
+    local denied
+    denied, budget = decide(chain, more)
+    if near_cap or denied then
+        denied, budget = denied or 'DENIED', denied and budget or near_cap
+        if denied == 'DENIED' and notice(KEYS[5], KEYS[5 + budget.place], budget, 'denied', entry) then
+            meta[1] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
         end
-        return answer(denial(denied, budget))
+        return answer(denial(denied, budget, '0'))
     end
-    hold(windows, scope, digits(more))
-    warned = note_crossings(KEYS[5], chain, more, entry)
+    hold_counters(6, counters, scope, digits(more), windows, '')
+    warned = note_crossings(KEYS[5], 6, chain, more, entry)
 end
 
-local deadline_ms = math.max(tonumber(record.deadline_ms), now_ms + tonumber(ARGV[5]))
-local held_amount = more > 0 and target or record.amount
-redis.call('HSET', KEYS[3], id, pack_hold(held_amount, record.owner, record.agent, record.key_id,
-    record.reserved_ms, digits(deadline_ms), record.body, record.idem, record.windows))
-redis.call('ZADD', KEYS[4], digits(deadline_ms), org .. '|' .. id)
-seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)
-return answer(held(digits(deadline_ms), ARGV[6], tightest(chain), warned))
+local deadline_ms = digits(math.max(tonumber(hold.deadline_ms), now_ms + tonumber(ARGV[5])))
+redis.call('HSET', KEYS[3], id, pack_hold(more > 0 and target or hold.amount, hold.owner, hold.agent,
+    hold.key_id, hold.reserved_ms, deadline_ms, hold.body, hold.idem, windows))
+redis.call('ZADD', KEYS[4], deadline_ms, org .. '|' .. id)
+meta[1] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
+return answer(held(deadline_ms, windows, '', budget, warned))

@@ -26,7 +26,8 @@ ARGV     [1]    id                   ULID
          [12]   zone                 of the windows proposed
          [13]   journal_entries_max
          [14]   epoch
-         [15..] windows              kind, id, start_ms, end_ms of each, shortest first
+         [15]   windows              packed kind:id,... shortest first
+         [16]   proposal             packed kind|id|start_ms|end_ms,... the same windows
 RETURNS  BADARG argument | CLOCK | COLD | UNKNOWN_KEY | KEY_EXPIRED | AGENT_NOT_ALLOWED
          | DONE state quote cost reserved_ms end_ms owner agent | HELD (again) | MISMATCH
          | IDEMPOTENT id body_digest state cost | LIMITS_INVALID field | FROZEN scope
@@ -35,91 +36,96 @@ RETURNS  BADARG argument | CLOCK | COLD | UNKNOWN_KEY | KEY_EXPIRED | AGENT_NOT_
          | RATE scope retry_ms | HELD deadline_ms windows budget available end_ms warnings
          each followed by seq server_ms
 ]]
---- @include "clock" "amount" "cents" "argument" "meta" "key" "hold" "known" "window" "chain"
---- @include "rules" "budget" "limits" "retention" "counters" "decide" "journal" "notice"
---- @include "crossing" "rate" "admission"
-local id, org, agent, amount_text = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
+--- @include "clock" "amount" "cents" "argument" "ask" "key" "hold" "known" "window" "running"
+--- @include "places" "fields" "chain" "rules" "budget" "limits" "retention" "counters" "held"
+--- @include "decide" "journal" "notice" "crossing" "rate" "admission"
+local id, org, agent, amount_text, windows = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[15]
 local scope, amount = 'agent.' .. agent, tonumber(amount_text)
-local windows, packed, valid = read_windows(10, 15)
-local meta = read_meta(KEYS[2], windows)
-local server_ms = time_ms()
-local now_ms = math.max(server_ms, meta.now_ms)
-
+local meta = redis.call('HMGET', KEYS[2], 'schema', 'seq', 'now', 'billing_status', 'running',
+    'until')
+local server_ms, stored_ms = time_ms(), tonumber(meta[3] or 0)
+local now_ms = math.max(server_ms, stored_ms)
 local function answer(reply)
-    reply[#reply + 1], reply[#reply + 2] = meta.seq, now_ms
+    reply[#reply + 1], reply[#reply + 2] = tonumber(meta[2] or 0), now_ms
     return reply
 end
 
-local bad = bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',
-    'agent', '^[%w_-]+$', 'amount_microcents', '^%d+$', 'ttl_ms', '^%d+$',
-    'default_ttl_ms', '^%d+$', 'key_digest', '^%w*$', 'owner', '^%a+$', 'body_digest', '^%w*$',
-    'idem_digest', '^%w*$', 'zone', '^[%w/_+-]+$', 'journal_entries_max', '^%d+$', 'epoch', '^%w+$'})
-    or (not valid and 'windows') or (not is_amount(amount_text) and 'amount_microcents')
+local bad = bad_ask()
 if bad then
     return answer({'BADARG', bad})
 end
-if meta.now_ms - server_ms > 300000 or math.abs(tonumber(ARGV[2]) - server_ms) > 300000 then
+if stored_ms - server_ms > 300000 or math.abs(tonumber(ARGV[2]) - server_ms) > 300000 then
     return answer({'CLOCK'})
 end
-if not meta.schema then
+if not meta[1] then
     return answer({'COLD'})
 end
 local key_found, key_id = find_key(KEYS[3], ARGV[8], agent, now_ms)
 if key_found ~= 'OK' then
     return answer({key_found})
 end
-local asked = {agent = agent, amount = amount_text, body = ARGV[10]}
-local known = known_reservation(redis.call('HGET', KEYS[4], id), redis.call('GET', KEYS[6]), asked)
+local known = known_reservation(KEYS[4], KEYS[6], id, agent, amount_text, ARGV[10])
     or (ARGV[11] ~= '' and known_key(redis.call('GET', KEYS[9])))
 if known then
     return answer(known)
 end
-local chain, rules = read_limits(KEYS[1], agent, windows, now_ms)
+local chain, rules = read_limits(KEYS[1], scope, (places_of(windows)), now_ms)
 if not chain then
     return answer({'LIMITS_INVALID', rules})
 end
-local frozen = rules.frozen or (meta.billing_status == 'frozen' and 'billing')
+local frozen = rules.frozen or (meta[4] == 'frozen' and 'billing')
 if frozen then
     return answer({'FROZEN', frozen})
 end
-if not windows_fit(windows, now_ms, ARGV[12] == rules.timezone) then
-    return answer({'WINDOW', rules.timezone, unpack(running_windows(windows))})
+local runs = meta[5] == ARGV[16] and now_ms < tonumber(meta[6])
+local opening = not runs and read_windows(KEYS[2], ARGV[16])
+if opening and not windows_fit(opening, now_ms, ARGV[12] == rules.timezone) then
+    return answer({'WINDOW', rules.timezone, running_windows(opening)})
 end
 if redis.call('XLEN', KEYS[7]) >= tonumber(ARGV[13]) then
     return answer({'JOURNAL_FULL'})
 end
-local refusing, ceiling = above_ceiling(rules, 'per_call', scope, amount, amount)
+local refusing, ceiling = above_ceiling(rules, 6, scope, amount, amount)
 if refusing then
     return answer({'PER_CALL', refusing, digits(ceiling)})
 end
-read_counters(windows, scope)
 local entry = {id = id, org = org, agent = agent, reserved_ms = ARGV[2], at_ms = now_ms,
-    windows = packed, epoch = ARGV[14]}
-local denied, budget = decide(chain, windows, amount)
-if denied then
-    if denied == 'DENIED' and notice(KEYS[7], budget, 'denied', entry) then
-        write_meta(KEYS[2], meta, windows, ARGV[12], now_ms)
-        keep_until(budget.window)
+    windows = windows, epoch = ARGV[14]}
+local counters, near_cap = read_counters(10, #KEYS - 9, scope, chain, amount_text)
+local denied, budget = decide(chain, amount)
+if near_cap or denied then
+    denied, budget = denied or 'DENIED', denied and budget or near_cap
+    local spend_key = KEYS[9 + budget.place]
+    if denied == 'DENIED' and notice(KEYS[7], spend_key, budget, 'denied', entry) then
+        keep_until(spend_key, ARGV[16], budget.kind)
+        meta[2] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
     end
-    return answer(denial(denied, budget))
+    return answer(denial(denied, budget, end_of(ARGV[16], budget.kind)))
 end
 local refusal, arrivals = traffic(rules, scope, KEYS[4], KEYS[8], now_ms)
 if refusal then
     return answer(refusal)
 end
-local ttl_ms = tonumber(ARGV[6] ~= '0' and ARGV[6] or rules.ttl_ms or ARGV[7])
-local deadline_ms = digits(now_ms + ttl_ms)
-write_meta(KEYS[2], meta, windows, ARGV[12], now_ms)
-hold(windows, scope, amount_text)
+
+local ttl_ms = ARGV[6] ~= '0' and ARGV[6] or rules.ttl_ms or ARGV[7]
+local deadline_ms = digits(now_ms + tonumber(ttl_ms))
+hold_counters(10, counters, scope, amount_text, windows, ARGV[16])
 redis.call('HSET', KEYS[4], id, pack_hold(amount_text, ARGV[9], agent, key_id, ARGV[2],
-    deadline_ms, ARGV[10], ARGV[11], packed))
+    deadline_ms, ARGV[10], ARGV[11], windows))
 redis.call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
 redis.call('HINCRBY', KEYS[8], scope .. '.open', 1)
-if #arrivals > 0 then
+if arrivals then
     redis.call('HSET', KEYS[8], unpack(arrivals))
 end
 if ARGV[11] ~= '' then
     redis.call('SET', KEYS[9], id .. '|' .. ARGV[10] .. '|held|0', 'PX', 86400000)
 end
-return answer(held(deadline_ms, packed, tightest(chain),
-    note_crossings(KEYS[7], chain, amount, entry)))
+if opening then
+    open_windows(KEYS[2], opening, ARGV[12], ARGV[16])
+end
+if now_ms - stored_ms >= 1000 then
+    redis.call('HSET', KEYS[2], 'now', digits(now_ms))
+end
+meta[2] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
+local warned = note_crossings(KEYS[7], 10, chain, amount, entry)
+return answer(held(deadline_ms, windows, ARGV[16], budget, warned))

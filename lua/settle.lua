@@ -26,65 +26,63 @@ RETURNS  BADARG argument | WINDOWS windows idem_digest | DONE cost over | DONE_O
 WHY      The first write is a delete: before Redis 7, when memory is full, a script may go on
          only if its first write is one that is allowed then.
 ]]
---- @include "clock" "amount" "cents" "argument" "hold" "chain" "rules" "budget" "limits"
---- @include "retention" "counters" "spend" "journal" "notice" "overage" "tombstone"
-local id, org, cost, scope = ARGV[1], ARGV[3], ARGV[5], 'agent.' .. ARGV[4]
+--- @include "clock" "amount" "cents" "argument" "hold" "places" "fields" "chain" "rules" "budget"
+--- @include "limits" "counters" "spend" "journal" "notice" "overage" "tombstone"
+local id, org, cost, windows, detail = ARGV[1], ARGV[3], ARGV[5], ARGV[6], ARGV[9]
 local now_ms = time_ms()
-local bad = bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',
-    'agent', '^[%w_-]+$', 'amount_microcents', '^%d+$', 'windows', '^[%w:,_-]+$',
-    'idem_digest', '^%w*$', 'epoch', '^%w+$'}) or (not is_amount(cost) and 'amount_microcents')
-local windows = packed_windows(ARGV[6], 9)
-local hold = read_hold(redis.call('HGET', KEYS[3], id))
-local ended = not hold and read_end(redis.call('GET', KEYS[5]))
-local known = hold or ended or {windows = '', amount = '0'}
 
-local function answer(...)
-    local reply, seq = {...}, redis.call('HGET', KEYS[2], 'seq')
-    reply[#reply + 1], reply[#reply + 2] = tonumber(seq or 0), now_ms
+local function answer(status, ...)
+    local reply = {status, ...}
+    reply[#reply + 1], reply[#reply + 2] = tonumber(redis.call('HGET', KEYS[2], 'seq') or 0), now_ms
     return reply
 end
 
+local bad = bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',
+    'agent', '^[%w_-]+$', 'amount_microcents', '^%d+$', 'windows', '^[%w:,_-]+$',
+    'idem_digest', '^%w*$', 'epoch', '^%w+$'}) or (not is_amount(cost) and 'amount_microcents')
 if bad then
     return answer('BADARG', bad)
 end
+local record = redis.call('HGET', KEYS[3], id)
+local hold = record and read_hold(record)
+local ended = not hold and read_end(redis.call('GET', KEYS[5]))
 if ended and (ended.state == 'settled' or (ended.state ~= 'expired' and cost == '0')) then
     return answer(ended.actual == cost and 'DONE' or 'DONE_OTHER', ended.actual, '0')
 end
-if (known.windows ~= '' and known.windows ~= ARGV[6]) or (hold and hold.idem ~= ARGV[7]) then
-    return answer('WINDOWS', known.windows, hold and hold.idem or ARGV[7])
+local own = hold and hold.windows or (ended and ended.windows ~= '' and ended.windows) or windows
+if own ~= windows or (hold and hold.idem ~= ARGV[7]) then
+    return answer('WINDOWS', own, hold and hold.idem or ARGV[7])
 end
 
-local status, counted = 'JOURNALED', '0'
+local status, counted, agent, quote, held = 'SETTLED', cost, ARGV[4], '0', '0'
 if hold then
-    status, counted, scope = 'SETTLED', cost, 'agent.' .. hold.agent
-elseif ended and ended.state == 'expired' then
-    status, counted = 'LATE', digits(tonumber(cost) - tonumber(ended.actual))
-elseif ended then
-    status, counted = 'VOIDED', cost
+    agent, quote, held = hold.agent, hold.amount, negative(hold.amount)
+elseif not ended then
+    status, counted = 'JOURNALED', '0'
+else
+    status, quote, agent = 'VOIDED', ended.quote, ended.agent
+    if ended.state == 'expired' then
+        status, counted = 'LATE', digits(tonumber(cost) - tonumber(ended.actual))
+    end
 end
+local scope = 'agent.' .. agent
 redis.call('ZREM', KEYS[4], org .. '|' .. id)
 if hold then
     redis.call('HDEL', KEYS[3], id)
     redis.call('HINCRBY', KEYS[7], scope .. '.open', -1)
 end
-for _, window in ipairs(windows) do
-    if status ~= 'JOURNALED' then
-        add(window.key, scope, hold and negative(hold.amount) or '0', counted)
-    end
+if status ~= 'JOURNALED' then
+    add(9, #KEYS, scope, held, counted)
 end
-local quote = hold and hold.amount or (ended and ended.quote) or '0'
-bury(KEYS[5], 'settled', quote, cost, counted, {reserved_ms = ARGV[2], end_ms = now_ms,
-    owner = known.owner, agent = ARGV[4]})
+bury(KEYS[5], 'settled', quote, cost, counted, ARGV[2], now_ms, hold and hold.owner or '', agent, '')
 if hold and hold.idem ~= '' then
     end_key(KEYS[8], id, hold.body, 'settled', cost)
 end
-local entry = {kind = 'settle', id = id, org = org, agent = ARGV[4], amount = cost,
-    counted = counted, reserved_ms = ARGV[2], at_ms = now_ms, windows = ARGV[6], epoch = ARGV[8],
-    detail = ARGV[9]}
-append(KEYS[6], entry)
+append(KEYS[6], 'settle', id, '', org, agent, cost, counted, ARGV[2], now_ms, windows, ARGV[8],
+    detail)
 local over = hold and math.max(0, tonumber(cost) - tonumber(hold.amount)) or 0
 if over > 0 then
-    note_overage(KEYS[1], KEYS[6], windows, entry)
+    note_overage(KEYS[1], KEYS[6], 9, {id = id, org = org, agent = agent, reserved_ms = ARGV[2],
+        at_ms = now_ms, windows = windows, epoch = ARGV[8]})
 end
-redis.call('HINCRBY', KEYS[2], 'seq', 1)
-return answer(status, cost, digits(over))
+return {status, cost, digits(over), redis.call('HINCRBY', KEYS[2], 'seq', 1), now_ms}

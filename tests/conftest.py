@@ -12,11 +12,11 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from gateway.budgets.keys import NODE
+from gateway.budgets.node import SCHEMA, Node, write_marker
 from gateway.cli.embedded_redis import EmbeddedRedis
 from tests.servers import Servers
 
-_NODE = {"schema": "1", "epoch": "1", "windows": "day,month,total", "ready": "1"}
+_NODE = Node(SCHEMA, "1", ("day", "month", "total"))
 _TEMPLATE = "template_ledger"
 _database_numbers = itertools.count(1)
 
@@ -44,7 +44,7 @@ async def redis_url(servers: Servers) -> str:
     url = servers.redis().url
     async with Redis.from_url(url) as redis:
         await redis.flushall()
-        await redis.hset(NODE, mapping=_NODE)
+        await write_marker(redis, _NODE)
     return url
 
 

@@ -44,7 +44,7 @@ class Servers:
     """Every server of this test run, below one temporary folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._redis: dict[str, EmbeddedRedis] = {}
         self._own: list[EmbeddedRedis] = []
         self._postgres: EmbeddedPostgres | None = None
@@ -57,7 +57,7 @@ class Servers:
 
     def own_redis(self, name: str = "valkey-9.1", **changes: str) -> EmbeddedRedis:
         """Return a new server for one test, which may kill it; ``changes`` are its options."""
-        folder = self._folder / f"redis-{len(self._own)}"
+        folder = self.folder / f"redis-{len(self._own)}"
         server = EmbeddedRedis(script_binary(name), folder, redis_options(name, **changes))
         server.start()
         self._own.append(server)
@@ -66,7 +66,7 @@ class Servers:
     def postgres(self) -> EmbeddedPostgres:
         """Return the shared Postgres."""
         if self._postgres is None:
-            server = EmbeddedPostgres(postgres_folder(), self._folder / "pg", _FAST_POSTGRES)
+            server = EmbeddedPostgres(postgres_folder(), self.folder / "pg", _FAST_POSTGRES)
             server.start()
             self._postgres = server
         return self._postgres

@@ -105,37 +105,47 @@ def tls_context(address: Address) -> ssl.SSLContext | None:
 
 
 def _split(url: str) -> tuple[SplitResult, str, int]:
-    # No message repeats the URL, and none is chained: what urlsplit cannot read may be a piece
-    # of a password that was not percent-encoded.
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORT
-        host.encode("idna")
-    except ValueError:
-        raise ConfigError(
-            "GATEWAY_REDIS_URL cannot be read: percent-encode special characters of the password."
-        ) from None
-    if "sentinel" in parts.scheme or "cluster" in parts.scheme or "," in parts.netloc:
+    # No message repeats the URL and none is chained: what cannot be read may be a piece of a
+    # password that was not percent-encoded.
+    parts = _parts(url)
+    if parts and ("sentinel" in parts.scheme or "cluster" in parts.scheme or "," in parts.netloc):
         raise ConfigError(
             "GATEWAY_REDIS_URL names a Sentinel or a Cluster, which is not supported yet: "
             "name one Redis with redis://, rediss:// or unix://."
         )
+    host_port = _host_port(parts) if parts else None
+    if parts is None or host_port is None:
+        raise ConfigError(
+            "GATEWAY_REDIS_URL cannot be read: percent-encode special characters of the password."
+        )
     if parts.scheme not in _SCHEMES:
         raise ConfigError("GATEWAY_REDIS_URL must start with redis://, rediss:// or unix://.")
-    if parts.scheme == "unix":
-        if not parts.path.startswith("/"):
-            raise ConfigError("GATEWAY_REDIS_URL must name an absolute path after unix://.")
-        return parts, "", _PORT
-    return parts, host or "localhost", port
+    if parts.scheme == "unix" and not parts.path.startswith("/"):
+        raise ConfigError("GATEWAY_REDIS_URL must name an absolute path after unix://.")
+    return (parts, "", _PORT) if parts.scheme == "unix" else (parts, *host_port)
+
+
+def _parts(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
+
+
+def _host_port(parts: SplitResult) -> tuple[str, int] | None:
+    try:
+        host, port = parts.hostname or "localhost", parts.port or _PORT
+        host.encode("idna")
+    except ValueError:
+        return None
+    return host, port
 
 
 def _options(parts: SplitResult) -> dict[str, str]:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = next((name for name in options if name not in _OPTIONS), None)
-    if unknown is not None:
+    if not options.keys() <= set(_OPTIONS):
         raise ConfigError(
-            f"GATEWAY_REDIS_URL has the unknown option {unknown!r}; "
-            f"expected one of {', '.join(_OPTIONS)}."
+            f"GATEWAY_REDIS_URL has an unknown option; expected only {', '.join(_OPTIONS)}."
         )
     return options
 

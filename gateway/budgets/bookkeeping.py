@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from gateway.budgets import replies
 from gateway.budgets.changes import Correction, Credit, Repair
 from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_key, spend_keys
-from gateway.budgets.proposals import DEFAULT_ZONE, window_arguments
+from gateway.budgets.proposals import DEFAULT_ZONE, packed_window, window_bounds
 from gateway.budgets.records import split_token
 from gateway.budgets.replies import Reply
 from gateway.budgets.verbs import Budgets, reserved_ms
@@ -72,7 +72,8 @@ class Bookkeeping(Budgets):
                 change.amount_microcents,
                 zone,
                 self._epoch(),
-                *window_arguments(window),
+                packed_window(window),
+                window_bounds(window) if window.end_ms else "",
             ),
         )
         return cast(CreditWord, _checked(reply))

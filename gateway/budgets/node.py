@@ -109,9 +109,16 @@ async def write_marker(redis: Redis, node: Node, *, ready: bool = True) -> None:
     Raises:
         StoreError: Redis refused, or (StoreUnavailable) cannot be reached.
     """
-    fields = ("schema", str(node.schema), "epoch", node.epoch, "windows", ",".join(node.windows))
+    fields = {
+        "schema": str(node.schema),
+        "epoch": node.epoch,
+        "windows": ",".join(node.windows),
+        "ready": "1" if ready else "0",
+    }
     try:
-        await redis.execute_command("HSET", NODE, *fields, "ready", "1" if ready else "0")
+        async with redis.pipeline() as pipeline:
+            pipeline.hset(NODE, mapping=fields)
+            await pipeline.execute()
     except RedisError as error:
         raise _fault(error) from error
 

@@ -15,12 +15,17 @@ _ORGS_MAX = 50_000
 
 
 class Proposal(NamedTuple):
-    """The running windows of an org, ready to be sent: keys and arguments in the same order."""
+    """The running windows of an org, ready to be sent.
+
+    ``packed`` is the list that records carry, ``bounds`` the same windows with their instants,
+    ``keys`` their counters in the same order.
+    """
 
     zone: str
     windows: tuple[Window, ...]
     keys: tuple[str, ...]
-    arguments: tuple[str, ...]
+    packed: str
+    bounds: str
     ends_ms: int
 
 
@@ -60,7 +65,8 @@ class Proposals:
             zone,
             windows,
             tuple(spend_key(org, window) for window in windows),
-            tuple(text for window in windows for text in window_arguments(window)),
+            ",".join(packed_window(window) for window in windows),
+            ",".join(window_bounds(window) for window in windows if window.end_ms),
             min((window.end_ms for window in windows if window.end_ms), default=2**53),
         )
         if len(self._by_org) >= _ORGS_MAX:
@@ -69,9 +75,14 @@ class Proposals:
         return proposal
 
 
-def window_arguments(window: Window) -> tuple[str, str, str, str]:
-    """Return a window as the scripts take it: kind, id, start and end."""
-    return window.kind, window.id, str(window.start_ms), str(window.end_ms)
+def packed_window(window: Window) -> str:
+    """Return a window as records and the journal name it: ``day:2026-11-22`` or ``total``."""
+    return f"{window.kind}:{window.id}" if window.id else window.kind
+
+
+def window_bounds(window: Window) -> str:
+    """Return a window with its instants, as the scripts take a proposal."""
+    return f"{window.kind}|{window.id}|{window.start_ms}|{window.end_ms}"
 
 
 def _next(kind: WindowKind, stored: Window | None, zone: str, now_ms: int) -> Window:

@@ -79,8 +79,8 @@ def _refusal(status: str, fields: Sequence[str]) -> Denied | Refused:
     if status == "DENIED" or status == "BUSY":
         budget, *numbers = fields
         limit, credit, spent, held_microcents, ends_ms = map(int, numbers)
-        reason = cast(Literal["DENIED", "BUSY"], status)
-        return Denied(reason, budget, limit, credit, spent, held_microcents, ends_ms)
+        word = cast(Literal["DENIED", "BUSY"], status)
+        return Denied(word, budget, limit, credit, spent, held_microcents, ends_ms)
     if status not in _REFUSALS:
         raise AssertionError(f"{status} is not a refusal")
     reason, detail = cast(Refusal, status), fields[0] if fields else ""

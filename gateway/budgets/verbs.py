@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gateway.budgets import replies
 from gateway.budgets.changes import Request, Settlement
-from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_key, spend_keys
+from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_keys
 from gateway.budgets.node import Node
 from gateway.budgets.proposals import Proposal, Proposals
 from gateway.budgets.records import ended_request, held_request, split_token, windows_token
@@ -102,7 +102,8 @@ class Budgets:
                 proposal.zone,
                 journal_entries_max,
                 node.epoch,
-                *proposal.arguments,
+                proposal.packed,
+                proposal.bounds,
             ),
         )
 
@@ -268,8 +269,7 @@ class Budgets:
 
     def _packed_now(self, org: str) -> str:
         self._node()
-        windows = self._proposals.current(org, time.time_ns() // 1_000_000).windows
-        return ",".join(spend_key(org, window).partition(":spend:")[2] for window in windows)
+        return self._proposals.current(org, time.time_ns() // 1_000_000).packed
 
 
 def reserved_ms(reservation_id: str) -> str:

@@ -69,10 +69,10 @@ def wait(found: Callable[[], _T | None], folder: Path) -> _T:
     return answer
 
 
-def last_line(path: Path) -> str:
-    """Return the last line of a log, empty where there is no log."""
+def last_lines(path: Path, count: int = 1) -> str:
+    """Return the end of a log in one line, empty where there is no log."""
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-    return lines[-1] if lines else ""
+    return " ".join(line.strip() for line in lines[-count:])
 
 
 def closed_parent(path: Path) -> Path | None:

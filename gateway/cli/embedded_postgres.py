@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from gateway.cli.data_folder import START_TIMEOUT_S, closed_parent, last_line, own, wheel_file
+from gateway.cli.data_folder import START_TIMEOUT_S, closed_parent, last_lines, own, wheel_file
 from gateway.errors import ConfigError
 
 # A unix socket's path has at most 107 bytes on Linux, 103 on macOS.
@@ -62,15 +62,15 @@ class EmbeddedPostgres:
         """Make the data folder where it is missing, start, and return when clients can connect.
 
         Raises:
-            ConfigError: it did not start; the last line of its log says why.
+            ConfigError: it did not start; the end of its log says why.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._owner < 0:
             self._owner = own(self.folder)
         if self._user:
-            self._give_to(self._user)
-        if not (self._data / "PG_VERSION").exists():
-            self._run(["initdb", "-D", str(self._data), *_INITDB])
+            self._prepare_for(self._user)
+        if not self._data.exists():
+            self._initialize()
         if self._ctl("status", check=False) == 0:
             self._ctl("stop", "-m", "fast")
         self._sockets = self._socket_folder()
@@ -85,12 +85,29 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server; clients are disconnected, nothing committed is lost."""
-        self._ctl("stop", "-m", "fast", check=False)
-        if self._sockets != self._data:
-            shutil.rmtree(self._sockets, ignore_errors=True)
         if self._owner >= 0:
+            self._end("fast")
             os.close(self._owner)
             self._owner = -1
+
+    def kill(self) -> None:
+        """End the server as a crash would; ``start`` starts it again."""
+        self._end("immediate")
+
+    def _end(self, mode: str) -> None:
+        self._ctl("stop", "-m", mode, check=False)
+        if self._sockets != self._data:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def _initialize(self) -> None:
+        # The folder gets its name when it is complete, so a start that was killed is no start.
+        unfinished = self.folder / "data.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        if self._user:
+            shutil.chown(unfinished, self._user)
+        self._run(["initdb", "-D", str(unfinished), *_INITDB])
+        unfinished.rename(self._data)
 
     def _ctl(self, verb: str, *words: str, check: bool = True) -> int:
         timeout = str(int(START_TIMEOUT_S))
@@ -116,36 +133,38 @@ class EmbeddedPostgres:
             if check and done.returncode:
                 output.seek(0)
                 said = output.read().decode(errors="replace").strip()
-                last = last_line(self._data / "server.log") or said
+                last = last_lines(self._data / "server.log") or said
                 raise ConfigError(f"{words[0]} failed in {self.folder}: {last}")
         return done.returncode
 
-    def _give_to(self, user: str) -> None:
-        owner = pwd.getpwnam(user)
+    def _prepare_for(self, user: str) -> None:
         closed = closed_parent(self.folder)
         if closed:
             raise ConfigError(
                 f"As root Postgres runs as the user {user}, who may not enter {closed}: "
                 "choose a data folder such as /var/lib/budget-gateway."
             )
-        self._data.mkdir(mode=0o700, exist_ok=True)
-        os.chown(self._data, owner.pw_uid, owner.pw_gid)
         self.folder.chmod(self.folder.stat().st_mode | 0o011)
         if closed_parent(self._install):
-            # A wheel under /root cannot be run by another user: run a copy of it.
-            copy = self.folder / "install" / self._install.parent.name
-            shutil.copytree(self._install, copy / self._install.name, dirs_exist_ok=True)
-            libs = f"{self._install.parent.name}.libs"
-            shutil.copytree(
-                self._install.parent.parent / libs, copy.parent / libs, dirs_exist_ok=True
-            )
-            self._install = copy / self._install.name
+            self._install = self._copied_install()
+
+    def _copied_install(self) -> Path:
+        """Copy a wheel that lies below a closed folder such as /root; another user runs it."""
+        package, made_ns = self._install.parent, self._install.stat().st_mtime_ns
+        copy = self.folder / f"install-{made_ns}"
+        if not copy.exists():
+            unfinished = self.folder / "install.new"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.copytree(self._install, unfinished / package.name / self._install.name)
+            libraries = package.with_name(f"{package.name}.libs")
+            shutil.copytree(libraries, unfinished / libraries.name)
+            unfinished.rename(copy)
+        return copy / package.name / self._install.name
 
     def _socket_folder(self) -> Path:
         if len(os.fsencode(self._data / ".s.PGSQL.5432.lock")) <= _SOCKET_PATH_MAX:
             return self._data
         folder = Path(tempfile.mkdtemp(prefix="bg-"))
         if self._user:
-            owner = pwd.getpwnam(self._user)
-            os.chown(folder, owner.pw_uid, owner.pw_gid)
+            shutil.chown(folder, self._user)
         return folder

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.cli.data_folder import START_TIMEOUT_S, last_line, locked, own, wait, wheel_file
+from gateway.cli.data_folder import START_TIMEOUT_S, last_lines, locked, own, wait, wheel_file
 from gateway.errors import ConfigError
 
 _ANY_PORT_TRIES = 5
@@ -69,9 +69,9 @@ class EmbeddedRedis:
         """Start the server and return when it accepts connections.
 
         Raises:
-            ConfigError: it did not start; the last line of its log says why.
+            ConfigError: it did not start; the end of its log says why.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._owner < 0:
             self._owner = own(self.folder)
         for _ in range(1 if self.port else _ANY_PORT_TRIES):
@@ -79,11 +79,11 @@ class EmbeddedRedis:
             if self._started(port):
                 self.port = port
                 return
-        last = last_line(self.folder / "server.log")
-        raise ConfigError(f"{self.binary.name} did not start in {self.folder}: {last}")
+        said = last_lines(self.folder / "server.log", 2)
+        raise ConfigError(f"{self.binary.name} did not start in {self.folder}: {said}")
 
     def stop(self) -> None:
-        """Stop the server, writing what it has not yet written, and give the folder free."""
+        """Stop the server, writing what it has not yet written, and let go of the folder."""
         self._end(signal.SIGTERM)
         if self._owner >= 0:
             os.close(self._owner)
@@ -98,22 +98,23 @@ class EmbeddedRedis:
         written = log.stat().st_size if log.exists() else 0
         options = {"bind": "127.0.0.1", "port": str(port), "logfile": str(log), **self.options}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        lock = _free_of_leftovers(self.folder)
+        pid_file = self.folder / "server.pid"
+        lock = _free_of_leftovers(self.folder, pid_file)
         try:
-            # The server inherits the locked file, so the lock lives exactly as long as it does.
-            self._process = subprocess.Popen(
-                [str(self.binary), *words],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(lock,),
-                process_group=0,
-            )
+            with log.open("ab") as output:
+                # The server inherits the locked file, so the lock lives exactly as long as it.
+                process = self._process = subprocess.Popen(
+                    [str(self.binary), *words],
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(lock,),
+                    process_group=0,
+                )
         finally:
             os.close(lock)
-        process = self._process
-        (self.folder / "server.pid").write_text(str(process.pid), encoding="ascii")
+        pid_file.write_text(str(process.pid), encoding="ascii")
 
         def outcome() -> bool | None:
             if process.poll() is not None:
@@ -139,14 +140,18 @@ class EmbeddedRedis:
         self._process = None
 
 
-def _free_of_leftovers(folder: Path) -> int:
+def _free_of_leftovers(folder: Path, pid_file: Path) -> int:
     """Return the server's lock, after stopping a server whose owner was killed."""
     path = folder / "server.lock"
     lock = locked(path)
     if lock is None:
-        # The lock is held, so the process that wrote its id here is alive and no other has it.
-        os.kill(int((folder / "server.pid").read_text(encoding="ascii")), signal.SIGTERM)
+        if not pid_file.exists():
+            raise ConfigError(f"A server that nobody owns still runs over {folder}; stop it.")
+        # The lock is held, so the process whose id was written here is alive: no other has it.
+        os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGTERM)
         lock = wait(lambda: locked(path), folder)
+    # An id of an earlier server must not be taken for that of one which dies before it is written.
+    pid_file.unlink(missing_ok=True)
     return lock
 
 

@@ -1,34 +1,36 @@
 -- above_ceiling, denial, traffic: refusals of reserve by its rules. Needs rate.
 
 -- The org's rule before the agent's. Answers the scope and the number of the rule that refuses.
-local function above_ceiling(rules, rule, scope, org_number, agent_number)
-    if rules.org[rule] and org_number > rules.org[rule] then
-        return 'org', rules.org[rule]
+local function above_ceiling(rules, at, scope, org_number, agent_number)
+    if rules[at] and org_number > rules[at] then
+        return 'org', rules[at]
     end
-    if rules.agent[rule] and agent_number > rules.agent[rule] then
-        return scope, rules.agent[rule]
+    if rules[at + 3] and agent_number > rules[at + 3] then
+        return scope, rules[at + 3]
     end
     return nil
 end
 
-local function denial(word, budget)
-    local numbers = budget.numbers
+local function denial(word, budget, end_ms)
     return {word, budget.scope .. '.' .. budget.kind, string.format('%d', budget.limit),
-        string.format('%d', numbers.credit), string.format('%d', numbers.spent),
-        string.format('%d', numbers.held), string.format('%d', budget.window.end_ms)}
+        string.format('%d', budget.credit), string.format('%d', budget.spent),
+        string.format('%d', budget.held), end_ms}
 end
 
 -- Concurrency, then rate. Answers the refusal, or nil and the arrivals that an admission stores.
 local function traffic(rules, scope, holds_key, rate_key, now_ms)
+    if not rules.has_traffic then
+        return nil, nil
+    end
     local state = redis.call('HMGET', rate_key, scope .. '.open', 'org.arrival_us',
         scope .. '.arrival_us')
-    local refusing, count = above_ceiling(rules, 'concurrency', scope,
+    local refusing, count = above_ceiling(rules, 7, scope,
         (redis.call('HLEN', holds_key) + 1) * 1000000, (tonumber(state[1] or 0) + 1) * 1000000)
     if refusing then
         return {'CONCURRENCY', refusing, math.floor(count / 1000000)}
     end
     local arrivals = {}
-    for place, rated in ipairs({{'org', rules.org.rpm}, {scope, rules.agent.rpm}}) do
+    for place, rated in ipairs({{'org', rules[8]}, {scope, rules[11]}}) do
         local last_us = tonumber(state[place + 1] or 0)
         local next_us, retry_ms = next_arrival(last_us, now_ms * 1000, rated[2])
         if not next_us then
@@ -39,5 +41,5 @@ local function traffic(rules, scope, holds_key, rate_key, now_ms)
             arrivals[#arrivals + 1] = string.format('%d', next_us)
         end
     end
-    return nil, arrivals
+    return nil, #arrivals > 0 and arrivals or nil
 end

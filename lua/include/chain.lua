@@ -1,38 +1,32 @@
--- read_chain: the limited budgets that must all pay. Needs cents.
+-- read_chain: the limited budgets that must all pay, out of the fields of read_fields. Needs cents.
 -- Org before agent, the longer window before the shorter: the order in which they refuse.
--- Answers the chain and the values of further settings, or nil and the field that is not valid.
-local function read_chain(limits_key, agent, windows, settings)
-    local scopes = {'org', 'agent.' .. agent, 'agent.*'}
-    local kinds = {'total', 'month', 'week', 'day', 'hour'}
-    local names, counted = {}, {}
-    for _, kind in ipairs(kinds) do
-        for _, scope in ipairs(scopes) do
-            names[#names + 1] = scope .. '.' .. kind .. '.limit_cents'
-        end
-    end
-    for _, name in ipairs(settings) do
-        names[#names + 1] = name
-    end
-    for _, window in ipairs(windows) do
-        counted[window.kind] = window
-    end
-    local values = redis.call('HMGET', limits_key, unpack(names))
-    local chain, org_is_named = {}, false
-    for scope = 1, 2 do
-        for place, kind in ipairs(kinds) do
-            local at = place * 3 - 3 + scope
-            at = (scope == 2 and not values[at]) and at + 1 or at
-            local text, window = values[at], counted[kind]
-            local limit = text and text ~= 'none' and microcents(text)
-            if text and (limit == nil or not window) then
-                return nil, names[at]
+-- places: window kind to its place among the spend keys. Answers the chain, or nil and the place
+-- of the field that is not valid, 0 where no window of the org is named.
+local function read_chain(fields, scope, places)
+    local kinds, chain, org_is_named = {'total', 'month', 'week', 'day', 'hour'}, {}, false
+    for first = 15, 16 do
+        for number = 1, 5 do
+            local at = first + number * 3 - 3
+            local text = fields[at]
+            if first == 16 and not text then
+                at = at + 1
+                text = fields[at]
             end
-            org_is_named = org_is_named or (scope == 1 and text ~= false)
-            if limit then
-                chain[#chain + 1] =
-                    {scope = scopes[scope], kind = kind, window = window, limit = limit}
+            if text then
+                local kind = kinds[number]
+                local place, limit = places[kind], text ~= 'none' and microcents(text)
+                if limit == nil or not place then
+                    return nil, at
+                end
+                org_is_named = org_is_named or first == 15
+                if limit then
+                    -- Every field at once: a table that grows is copied at each power of two.
+                    chain[#chain + 1] = {scope = first == 15 and 'org' or scope, kind = kind,
+                        place = place, limit = limit, mode = 'hard', warn_at = false, spent = 0,
+                        held = 0, credit = 0, available = 0, is_full = false, is_spent = false}
+                end
             end
         end
     end
-    return org_is_named and chain or nil, 'org.<window>.limit_cents', {unpack(values, 16)}
+    return org_is_named and chain or nil, 0
 end

@@ -1,36 +1,29 @@
--- note_crossings, tightest, held: what a hold leaves of its budgets. Needs notice.
--- Answers the budgets past warn_at or without room, and journals the first time of each.
-local function note_crossings(journal_key, chain, amount, entry)
-    local warned = {}
-    for _, budget in ipairs(chain) do
-        local numbers = budget.numbers
+-- note_crossings, held: the budgets that a hold leaves past warn_at or without room, as a comma list.
+-- Journals the first time of each; a shadow budget is recorded, not told. Needs notice.
+local function note_crossings(journal_key, first_key, chain, amount, entry)
+    local warned = nil
+    for number = 1, #chain do
+        local budget = chain[number]
+        local past = is_past_warning(budget, budget.spent + budget.held + amount)
+        local spend_key = KEYS[first_key + budget.place - 1]
         if budget.is_spent then
-            notice(journal_key, budget, 'denied', entry)
+            notice(journal_key, spend_key, budget, 'denied', entry)
         end
-        local past = amount > 0 and is_past_warning(budget, numbers.spent + numbers.held + amount)
         if past then
-            notice(journal_key, budget, 'warned', entry)
+            notice(journal_key, spend_key, budget, 'warned', entry)
         end
-        if budget.mode ~= 'shadow' and (past or budget.is_full) then
-            warned[#warned + 1] = budget.scope .. '.' .. budget.kind
-        end
-    end
-    return table.concat(warned, ',')
-end
-
--- The budget with the least left after the hold; a shadow budget never refuses, so it never is.
-local function tightest(chain)
-    local least = nil
-    for _, budget in ipairs(chain) do
-        if budget.mode ~= 'shadow' and (not least or budget.available < least.available) then
-            least = budget
+        if (past or budget.is_full) and budget.mode ~= 'shadow' then
+            local name = budget.scope .. '.' .. budget.kind
+            warned = warned and warned .. ',' .. name or name
         end
     end
-    return least
+    return warned or ''
 end
 
-local function held(deadline_ms, windows, budget, warned)
-    return {'HELD', deadline_ms, windows, budget and budget.scope .. '.' .. budget.kind or '',
-        string.format('%d', budget and budget.available or 0),
-        string.format('%d', budget and budget.window.end_ms or 0), warned}
+local function held(deadline_ms, windows, proposal, tightest, warned)
+    if not tightest then
+        return {'HELD', deadline_ms, windows, '', '0', '0', warned}
+    end
+    return {'HELD', deadline_ms, windows, tightest.scope .. '.' .. tightest.kind,
+        string.format('%d', tightest.available), end_of(proposal, tightest.kind), warned}
 end

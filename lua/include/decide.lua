@@ -1,29 +1,23 @@
 -- decide: whether an amount fits into every budget of a chain.
--- Answers 'DENIED' or 'BUSY' with the budget that refuses, or nil. Gives each budget its numbers:
--- available after the hold, and is_full, which soft and shadow budgets admit all the same.
-local function decide(chain, windows, amount)
-    local busy = nil
-    for _, window in ipairs(windows) do
-        local org, agent = window.org, window.agent
-        -- A counter above 2^53-1 would lose cents; no mode admits that.
-        if math.max(org.spent + org.held, agent.spent + agent.held) + amount > 9007199254740991 then
-            return 'DENIED', {scope = 'org', kind = window.kind, window = window, mode = 'hard',
-                limit = 9007199254740991, numbers = org}
-        end
-    end
-    for _, budget in ipairs(chain) do
-        local numbers = budget.scope == 'org' and budget.window.org or budget.window.agent
-        local room = budget.limit + numbers.credit - numbers.spent
-        budget.numbers = numbers
-        budget.available = room - numbers.held - amount
-        budget.is_full = amount > 0 and budget.available < 0
-        budget.is_spent = amount > 0 and room < amount
-        if budget.is_full and budget.mode == 'hard' then
-            if budget.is_spent then
+-- Answers 'DENIED' or 'BUSY' with the budget that refuses, or nil and the tightest budget. Gives
+-- each budget what is available after the hold, and is_full (no room but for holds) and is_spent
+-- (no room at all), which soft and shadow budgets admit all the same.
+local function decide(chain, amount)
+    local busy, tightest = nil, nil
+    for number = 1, #chain do
+        local budget = chain[number]
+        local room = budget.limit + budget.credit - budget.spent - amount
+        budget.available = room - budget.held
+        if budget.available < 0 and amount > 0 then
+            budget.is_full, budget.is_spent = true, room < 0
+            if budget.mode == 'hard' and room < 0 then
                 return 'DENIED', budget
             end
-            busy = busy or budget
+            busy = busy or (budget.mode == 'hard' and budget) or nil
+        end
+        if budget.mode ~= 'shadow' and (not tightest or budget.available < tightest.available) then
+            tightest = budget
         end
     end
-    return busy and 'BUSY' or nil, busy
+    return busy and 'BUSY' or nil, busy or tightest
 end

@@ -1,15 +1,17 @@
 -- known_reservation, known_key: an id, or an idempotency key, that was seen before. Needs hold.
-local function known_reservation(hold_record, done_record, same)
+local function known_reservation(holds_key, done_key, id, agent, amount, body)
+    local done_record = redis.call('GET', done_key)
     if done_record then
         local ended = read_end(done_record)
         return {'DONE', ended.state, ended.quote, ended.actual, ended.reserved_ms, ended.end_ms,
             ended.owner, ended.agent}
     end
-    local hold = hold_record and read_hold(hold_record)
+    local record = redis.call('HGET', holds_key, id)
+    local hold = record and read_hold(record)
     if not hold then
         return nil
     end
-    if hold.agent ~= same.agent or hold.amount ~= same.amount or hold.body ~= same.body then
+    if hold.agent ~= agent or hold.amount ~= amount or hold.body ~= body then
         return {'MISMATCH'}
     end
     return {'HELD', hold.deadline_ms, hold.windows, '', '0', '0', ''}

@@ -1,21 +1,20 @@
 -- notice, is_past_warning: the first denial and the first warning of a budget. Needs journal.
 
 -- A mark holds the limit it was made at, so a raised limit arms it again.
-local function notice(journal_key, budget, mark, entry)
-    local numbers = budget.numbers
-    local limit = string.format('%d', budget.limit + numbers.credit)
+local function notice(journal_key, spend_key, budget, mark, entry)
+    local limit = string.format('%d', budget.limit + budget.credit)
     local field = budget.scope .. '.' .. mark
-    if redis.call('HGET', budget.window.key, field) == limit then
+    if redis.call('HGET', spend_key, field) == limit then
         return false
     end
-    redis.call('HSET', budget.window.key, field, limit)
-    entry.kind, entry.amount, entry.counted = 'alert', '0', '0'
-    entry.detail = string.format('{"alert":"%s","budget":"%s.%s","window_id":"%s","mode":"%s",'
+    redis.call('HSET', spend_key, field, limit)
+    local window_id = string.match(entry.windows, budget.kind .. ':([^,]+)') or ''
+    local detail = string.format('{"alert":"%s","budget":"%s.%s","window_id":"%s","mode":"%s",'
         .. '"limit_microcents":%d,"credit_microcents":%d,"spent_microcents":%d,'
-        .. '"held_microcents":%d}',
-        mark, budget.scope, budget.kind, budget.window.id, budget.mode,
-        budget.limit, numbers.credit, numbers.spent, numbers.held)
-    append(journal_key, entry)
+        .. '"held_microcents":%d}', mark, budget.scope, budget.kind, window_id, budget.mode,
+        budget.limit, budget.credit, budget.spent, budget.held)
+    append(journal_key, 'alert', entry.id, '', entry.org, entry.agent, '0', '0', entry.reserved_ms,
+        entry.at_ms, entry.windows, entry.epoch, detail)
     return true
 end
 
@@ -28,7 +27,7 @@ local function is_past_warning(budget, used)
         local read = tonumber(whole .. fraction .. string.rep('0', 4 - #fraction))
         share = (read > 0 and read <= 10000) and read or 8000
     end
-    local limit = budget.limit + budget.numbers.credit
+    local limit = budget.limit + budget.credit
     local threshold = math.floor(limit / 10000) * share + math.floor(limit % 10000 * share / 10000)
     return used > 0 and used >= threshold
 end

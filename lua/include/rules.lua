@@ -1,35 +1,32 @@
--- rule_names, read_rules, above_ceiling: the settings that are not budgets. Needs cents.
-local function rule_names(scope)
-    return {'status', 'timezone', 'hold_ttl_ms', scope .. '.status', 'agent.*.status',
-        'org.per_call_cents', 'org.concurrency', 'org.rpm',
-        scope .. '.per_call_cents', scope .. '.concurrency', scope .. '.rpm',
-        'agent.*.per_call_cents', 'agent.*.concurrency', 'agent.*.rpm'}
+-- is_status, read_rules: the settings that are not budgets, out of the fields of read_fields. Needs cents.
+-- Answers the rules, or nil and the place of the field that is not valid. Numbers in millionths.
+local function is_status(text)
+    return text == 'active' or text == 'frozen'
 end
 
--- Answers the rules, or nil and the field that is not valid. Numbers come in millionths.
-local function read_rules(names, values, scope)
-    local org_status, ttl_ms = values[1], values[3]
-    local agent_at = values[4] and 4 or 5
-    local agent_status = values[agent_at]
-    if org_status ~= 'active' and org_status ~= 'frozen' then
-        return nil, 'status'
+local function read_rules(fields, scope)
+    local agent_at = fields[4] and 4 or 5
+    if not is_status(fields[1]) then
+        return nil, 1
     end
-    if agent_status and agent_status ~= 'active' and agent_status ~= 'frozen' then
-        return nil, names[agent_at]
+    if fields[agent_at] and not is_status(fields[agent_at]) then
+        return nil, agent_at
     end
-    if ttl_ms and (not string.find(ttl_ms, '^[1-9]%d*$') or #ttl_ms > 8) then
-        return nil, 'hold_ttl_ms'
+    if fields[3] and (not string.find(fields[3], '^[1-9]%d*$') or #fields[3] > 8) then
+        return nil, 3
     end
-    local rules = {timezone = values[2] or 'UTC', ttl_ms = ttl_ms, org = {}, agent = {},
-        frozen = org_status == 'frozen' and 'org' or agent_status == 'frozen' and scope}
-    for place, rule in ipairs({'per_call', 'concurrency', 'rpm'}) do
-        for _, at in ipairs({5 + place, values[8 + place] and 8 + place or 11 + place}) do
-            local number = values[at] and values[at] ~= 'none' and microcents(values[at])
+    local rules = {timezone = fields[2] or 'UTC', ttl_ms = fields[3], has_traffic = false,
+        frozen = fields[1] == 'frozen' and 'org' or fields[agent_at] == 'frozen' and scope}
+    for at = 6, 14 do
+        -- The agent's own field stands before that of agent.*, which is then not consulted.
+        if fields[at] and not (at >= 12 and fields[at - 3]) then
+            local number = fields[at] ~= 'none' and microcents(fields[at])
             if number == nil then
-                return nil, names[at]
+                return nil, at
             end
-            rules[at < 9 and 'org' or 'agent'][rule] = number
+            rules[at >= 12 and at - 3 or at] = number
+            rules.has_traffic = rules.has_traffic or at % 3 > 0
         end
     end
-    return rules
+    return rules, 0
 end

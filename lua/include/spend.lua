@@ -1,21 +1,22 @@
--- add: what the end of a reservation does to the counters of one window.
-
--- Adds to the counters of both scopes and answers whether the window still counts. A key that
--- left by its TTL must not come back without one: money of a window so old is the ledger's.
-local function add(spend_key, agent_scope, held, spent)
-    if held ~= '0' then
-        if redis.call('HINCRBY', spend_key, 'org.held', held) < 0
+-- add: what the end of a reservation does to the counters of its windows.
+-- A key that left by its TTL must not come back without one: money of a window so old is the
+-- ledger's. It is seen by a held that falls below zero in a hash of one field.
+local function add(first_key, last_key, agent_scope, held, spent)
+    local agent_held, agent_spent = agent_scope .. '.held', agent_scope .. '.spent'
+    for at = first_key, last_key do
+        local spend_key, is_kept = KEYS[at], true
+        if held == '0' then
+            is_kept = redis.call('EXISTS', spend_key) == 1
+        elseif redis.call('HINCRBY', spend_key, 'org.held', held) < 0
             and redis.call('HLEN', spend_key) == 1 then
             redis.call('DEL', spend_key)
-            return false
+            is_kept = false
+        else
+            redis.call('HINCRBY', spend_key, agent_held, held)
         end
-        redis.call('HINCRBY', spend_key, agent_scope .. '.held', held)
-    elseif redis.call('EXISTS', spend_key) == 0 then
-        return false
+        if is_kept and spent ~= '0' then
+            redis.call('HINCRBY', spend_key, 'org.spent', spent)
+            redis.call('HINCRBY', spend_key, agent_spent, spent)
+        end
     end
-    if spent ~= '0' then
-        redis.call('HINCRBY', spend_key, 'org.spent', spent)
-        redis.call('HINCRBY', spend_key, agent_scope .. '.spent', spent)
-    end
-    return true
 end

@@ -1,9 +1,10 @@
 -- bury, end_key: keeps how a reservation ended; an expired one longer, as its settle may be late.
-local function bury(done_key, state, quote, actual, counted, known)
+local function bury(done_key, state, quote, actual, counted, reserved_ms, end_ms, owner, agent,
+    windows)
     local ttl_ms = state == 'expired' and 86400000 or 900000
-    redis.call('SET', done_key, table.concat({'1', state, quote, actual, counted, known.reserved_ms,
-        string.format('%d', known.end_ms), known.owner or '', known.agent,
-        state == 'settled' and '' or known.windows}, '|'), 'PX', ttl_ms)
+    redis.call('SET', done_key, '1|' .. state .. '|' .. quote .. '|' .. actual .. '|' .. counted
+        .. '|' .. reserved_ms .. '|' .. string.format('%d', end_ms) .. '|' .. owner .. '|' .. agent
+        .. '|' .. windows, 'PX', ttl_ms)
 end
 
 -- The idempotency key lives on with the end, or is free again after a release.

@@ -1,6 +1,7 @@
 """The store fixture: every script test runs on fakeredis and on each real server."""
 
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import fakeredis
 import pytest
@@ -19,8 +20,8 @@ LIMITS = {"status": "active", "org.month.limit_cents": "1000"}
 async def store(
     request: pytest.FixtureRequest, script_server: Callable[[str], EmbeddedRedis]
 ) -> AsyncIterator[Store]:
-    """Yield a store at noon with the org acme, an agent researcher, a key and 1000 cents a month."""
-    client: Redis[bytes] = (
+    """Yield a store at noon: org acme, agent researcher, a key, and 1000 cents a month."""
+    client: Any = (
         fakeredis.FakeAsyncRedis()
         if request.param == "fakeredis"
         else Redis.from_url(script_server(request.param).url)

@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 from ulid import ULID
 
@@ -36,7 +35,7 @@ def cents(amount: float) -> int:
 class ClientWire:
     """The verbs' wire over a redis-py client; fakeredis has no socket for the real one."""
 
-    def __init__(self, client: "Redis[bytes]", flagged: bool, node: Node) -> None:
+    def __init__(self, client: Any, flagged: bool, node: Node) -> None:
         self.client = client
         self.node: Node | None = node
         self._flagged = flagged
@@ -66,7 +65,7 @@ class ClientWire:
 class Store:
     """One org's budgets on one server, at an instant that stands still until it is moved."""
 
-    def __init__(self, client: "Redis[bytes]", flagged: bool, node: Node) -> None:
+    def __init__(self, client: Any, flagged: bool, node: Node) -> None:
         self.client = client
         self.wire = ClientWire(client, flagged, node)
         self.budgets = Bookkeeping(self.wire, load_scripts(FROZEN_CLOCK), 60_000, 1_000)

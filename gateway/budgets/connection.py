@@ -1,0 +1,251 @@
+"""The connection to the budgets: one socket at a time, made anew for as long as it takes.
+
+It connects in the background, loads the scripts in the form the server understands, and looks at
+the node marker and the server's clock twice a second, which is the health check too.
+"""
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Literal
+
+from gateway.budgets.address import Address, tls_context
+from gateway.budgets.keys import NODE
+from gateway.budgets.mux import Mux, fail
+from gateway.budgets.node import Node, read_node
+from gateway.budgets.scripts import Script
+from gateway.budgets.wire import Word
+from gateway.errors import StoreError, StoreUnavailable
+
+CONNECT_TIMEOUT_S = 2.0
+LOOK_INTERVAL_S = 0.5
+STALE_S = 2.0
+_BACKOFF_FIRST_S = 0.05
+_BACKOFF_MAX_S = 1.0
+# A connection that was lost sooner was no success: without this a server that accepts and
+# closes at once would be called without a pause.
+_STEADY_S = 1.0
+_CLIENT_NAME = "budget-gateway"
+_NO_NODE = f"The node marker {NODE} is missing or not ready: run budget-gateway migrate."
+
+
+class Connection:
+    """What the gateway asks of Redis, through one socket.
+
+    A call never waits for a connection: while there is none it fails at once with
+    StoreUnavailable. ``node`` is the marker as it was last seen, and ``skew_ms`` how far this
+    machine's clock was ahead of Redis's then.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        scripts: Sequence[Script],
+        deadline_ms: int,
+        calls_max: int = 10_000,
+    ) -> None:
+        self.node: Node | None = None
+        self.skew_ms: int | None = None
+        self._address = address
+        self._scripts = scripts
+        self._deadline_s = deadline_ms / 1000
+        self._calls_max = calls_max
+        self._form: Literal[1, 2] = 1
+        self._mux: Mux | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()
+        self._trouble = "Redis was not connected yet."
+        self._looked_s = 0.0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a call would be sent now."""
+        return self._mux is not None and not self._mux.refusal
+
+    @property
+    def ready(self) -> bool:
+        """Whether the node marker stands and was seen within two seconds.
+
+        Where it does not, nothing may be admitted, whatever a script says.
+        """
+        return not self.problem
+
+    @property
+    def problem(self) -> str:
+        """Why ``ready`` is false, as a sentence; empty while it is true."""
+        if self._mux is None or self._mux.refusal:
+            return self._mux.refusal if self._mux else self._trouble
+        if not self._trouble and time.monotonic() - self._looked_s > STALE_S:
+            return f"Redis did not show {NODE} in {STALE_S:g} s."
+        return self._trouble
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their reply."""
+        return len(self._mux.waiting) if self._mux else 0
+
+    async def start(self) -> None:
+        """Begin to connect and keep connecting; return at once.
+
+        Raises:
+            ConfigError: a TLS file of the address cannot be used.
+        """
+        tls = tls_context(self._address)
+        self._task = asyncio.create_task(self._keep_connected(tls), name="budgets connection")
+
+    async def tried(self) -> bool:
+        """Wait until the first attempt to connect has ended; return whether it succeeded."""
+        await self._tried.wait()
+        return self.connected
+
+    async def close(self) -> None:
+        """Wait for the replies of calls that were sent, at most the deadline, and disconnect."""
+        mux, self._mux = self._mux, None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._trouble = "The connection to Redis was closed."
+        if mux is not None and mux.waiting:
+            await asyncio.wait([call[0] for call in mux.waiting], timeout=self._deadline_s)
+        if mux is not None:
+            mux.lose(self._trouble)
+            await mux.lost
+
+    def submit(
+        self, script: Script, keys: Sequence[str], args: Sequence[Word]
+    ) -> "asyncio.Future[list[Any]]":
+        """Queue a script call; it leaves at the end of this event-loop turn.
+
+        Strings in the reply are bytes. The future may be ignored. It fails with StoreUnavailable
+        (not applied: nothing was sent, or Redis takes no writes now), OutcomeUnknown (sent, but
+        not answered within the deadline) or StoreError (an error reply).
+        """
+        if self._mux is None:
+            return self._refused()
+        source = script[self._form]
+        return self._mux.send(("EVALSHA", source.sha, len(keys), *keys, *args), source.text)
+
+    def command(self, *words: Word) -> "asyncio.Future[Any]":
+        """Queue any other command that does not block; otherwise like ``submit``."""
+        return self._mux.send(words) if self._mux else self._refused()
+
+    async def look(self) -> Node | None:
+        """Read the node marker and the server's clock now; return the marker.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        if self._mux is None:
+            raise StoreUnavailable(self._trouble)
+        await self._look(self._mux)
+        return self.node
+
+    def _refused(self) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        fail(future, StoreUnavailable(self._trouble))
+        return future
+
+    async def _keep_connected(self, tls: ssl.SSLContext | None) -> None:
+        failures = 0
+        while True:
+            began_s = time.monotonic()
+            self._mux = await self._opened(tls)
+            self._tried.set()
+            if self._mux is not None:
+                self._trouble = await self._watch(self._mux)
+                self._mux = None
+            failures = failures + 1 if time.monotonic() - began_s < _STEADY_S else 0
+            # Jitter, because every gateway lost the same server at the same time.
+            delay_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(failures, 10))
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+
+    async def _opened(self, tls: ssl.SSLContext | None) -> Mux | None:
+        loop = asyncio.get_running_loop()
+        mux = Mux(loop, CONNECT_TIMEOUT_S, self._calls_max)
+        opened = False
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                if self._address.path:
+                    await loop.create_unix_connection(lambda: mux, self._address.path)
+                else:
+                    host, port = self._address.host, self._address.port
+                    await loop.create_connection(lambda: mux, host, port, ssl=tls)
+                await self._greet(mux)
+            opened = True
+        except (OSError, StoreError, ValueError) as error:
+            self._trouble = f"Redis at {self._address} cannot be used: {error or 'no answer'}."
+        finally:
+            if not opened:
+                mux.lose(self._trouble)
+        mux.set_deadline(self._deadline_s)
+        return mux if opened else None
+
+    async def _greet(self, mux: Mux) -> None:
+        address = self._address
+        if address.password:
+            user = (address.username,) if address.username else ()
+            await mux.send(("AUTH", *user, address.password))
+        if address.db:
+            await mux.send(("SELECT", address.db))
+        await _if_allowed(mux.send(("CLIENT", "SETNAME", _CLIENT_NAME)))
+        role = await _if_allowed(mux.send(("ROLE",)))
+        if role is not None and role[0] != b"master":
+            raise StoreUnavailable("it is a replica, which takes no writes")
+        self._form = await self._load(mux)
+        await self._look(mux)
+
+    async def _load(self, mux: Mux) -> Literal[1, 2]:
+        """Load all scripts; return the form that this server compiles."""
+        try:
+            await _load_all(mux, [script.flagged.text for script in self._scripts])
+        except StoreError as error:
+            # Before Redis 7 the line of flags is a syntax error. Trying needs no permission that
+            # the scripts do not need; asking for the version does.
+            if error.transient or "compiling" not in str(error):
+                raise
+            await _load_all(mux, [script.plain.text for script in self._scripts])
+            return 2
+        return 1
+
+    async def _watch(self, mux: Mux) -> str:
+        """Look again and again; return why the mux was lost."""
+        while not mux.lost.done():
+            await asyncio.wait([mux.lost], timeout=LOOK_INTERVAL_S)
+            # The mux knows why Redis is away; whatever the reason, what was seen grows stale.
+            with suppress(StoreError):
+                await self._look(mux)
+        return mux.lost.result()
+
+    async def _look(self, mux: Mux) -> None:
+        began_ms = time.time_ns() // 1_000_000
+        marker, clock = mux.send(("HGETALL", NODE)), mux.send(("TIME",))
+        try:
+            fields = await marker
+            self.node = read_node(dict(zip(fields[::2], fields[1::2], strict=True)))
+            self._trouble = "" if self.node else _NO_NODE
+        except StoreUnavailable:
+            raise
+        except (StoreError, ValueError) as error:
+            self.node, self._trouble = None, f"The node marker {NODE} cannot be used: {error}"
+        seconds, micros = await clock
+        ended_ms = time.time_ns() // 1_000_000
+        self.skew_ms = (began_ms + ended_ms) // 2 - int(seconds) * 1000 - int(micros) // 1000
+        self._looked_s = time.monotonic()
+
+
+async def _if_allowed(reply: "asyncio.Future[list[Any]]") -> list[Any] | None:
+    """Return the reply, or None where an ACL or a managed Redis forbids the command."""
+    try:
+        return await reply
+    except StoreError as error:
+        if str(error).startswith(("NOPERM", "ERR unknown command")):
+            return None
+        raise
+
+
+async def _load_all(mux: Mux, texts: Sequence[str]) -> None:
+    for reply in [mux.send(("SCRIPT", "LOAD", text)) for text in texts]:
+        await reply
