@@ -1,0 +1,238 @@
+"""settle.lua, release.lua, expire.lua and extend.lua: every reservation ends once.
+
+E1 settle replaces the hold by all of the cost, also above the hold, and journals it once
+E2 a repeated end answers the first result and changes nothing
+E3 a settle after an expiry counts the difference, once
+E4 money of a reservation that nothing is known of is journaled and left to the ledger
+E5 a release gives back everything; of an unknown id it leaves a tombstone
+E6 an expiry charges by default, at the deadline and not before
+E7 an extension is absolute and never less
+"""
+
+import pytest
+
+from gateway.budgets.changes import Settlement
+from gateway.domain.reservation import Denied, Finished, Gone, Held, Settled
+from tests.lua.store import ORG, Store, cents, ms
+
+WINDOWS = "day:2026-11-22,month:2026-11,total"
+
+
+async def spent(store: Store) -> int:
+    """Return what the org has spent in total."""
+    return (await store.spend()).get("org.spent", 0)
+
+
+@pytest.mark.parametrize(("cost", "over"), [(0, 0), (3, 0), (5, 0), (7.5, 2.5)])
+async def test_settle_counts_all_of_the_cost(store: Store, cost: float, over: float) -> None:
+    """E1: the hold is gone and the cost is spent, on every window of both scopes."""
+    ask, held = await store.held(cents(5))
+
+    settled = await store.settle(ask, held, cents(cost))
+
+    assert settled == Settled("SETTLED", cents(cost), cents(over))
+    counters = {"org.spent": cents(cost), "agent.researcher.spent": cents(cost)} if cost else {}
+    for window in WINDOWS.split(","):
+        assert await store.spend(window) == counters
+    [entry] = await store.journal("settle")
+    assert (entry["amount"], entry["counted"]) == (str(cents(cost)), str(cents(cost)))
+    assert await store.client.zcard("bg:expiry") == await store.client.hlen("bg:{acme}:holds") == 0
+
+
+async def test_repeated_settle_answers_the_first_result(store: Store) -> None:
+    """E2: DONE with the same amount, DONE_OTHER with another; nothing is spent twice."""
+    ask, held = await store.held(cents(5))
+    await store.settle(ask, held, cents(3))
+
+    assert await store.settle(ask, held, cents(3)) == Settled("DONE", cents(3), 0)
+    assert await store.settle(ask, held, cents(4)) == Settled("DONE_OTHER", cents(3), 0)
+    assert await spent(store) == cents(3)
+    assert len(await store.journal()) == 1
+
+
+async def test_settle_under_other_windows_finds_its_own(store: Store) -> None:
+    """A settle that names the windows of another day lands where the money was reserved."""
+    ask, held = await store.held(cents(5))
+
+    await store.settle(ask, held._replace(windows="day:2026-11-23,month:2026-11,total"), cents(3))
+
+    assert (await store.spend("day:2026-11-22"))["org.spent"] == cents(3)
+    assert await store.client.exists("bg:{acme}:spend:day:2026-11-23") == 0
+
+
+@pytest.mark.parametrize(("cost", "counted"), [(7, 2), (5, 0), (1, -4)])
+async def test_late_settle_counts_the_difference(store: Store, cost: int, counted: int) -> None:
+    """E3: after an expiry that charged 5 the counters end at the real cost, and once."""
+    ask, held = await store.held(cents(5))
+    await store.at(60_000)
+    await store.budgets.expire(ORG, WINDOWS, [ask.id])
+
+    late = await store.settle(ask, held, cents(cost))
+    again = await store.settle(ask, held, cents(cost))
+
+    assert (late.status, again.status) == ("LATE", "DONE")
+    assert await spent(store) == cents(cost)
+    entries = await store.journal("settle")
+    assert [entry["counted"] for entry in entries] == [str(cents(counted))]
+
+
+async def test_settle_of_nothing_known_is_left_to_the_ledger(store: Store) -> None:
+    """E4: no hold and no tombstone: journaled with counted 0, and a repeat is DONE."""
+    settlement = Settlement(ORG, "researcher", store.id(), WINDOWS, cents(5), b"{}")
+
+    first = await store.budgets.settle(settlement)
+    again = await store.budgets.settle(settlement)
+
+    assert (first.status, again.status) == ("JOURNALED", "DONE")
+    assert await spent(store) == 0
+    [entry] = await store.journal()
+    assert (entry["amount"], entry["counted"]) == (str(cents(5)), "0")
+
+
+async def test_settle_after_release_is_charged(store: Store) -> None:
+    """A cost that turns up after its release is charged all the same, and told apart."""
+    ask, held = await store.held(cents(5))
+    await store.budgets.release(ORG, ask.agent, ask.id, held.windows)
+
+    assert (await store.settle(ask, held, 0)).status == "DONE"
+    assert (await store.settle(ask, held, cents(2))).status == "VOIDED"
+    assert await spent(store) == cents(2)
+
+
+async def test_release_gives_everything_back(store: Store) -> None:
+    """E5: nothing is held or spent, the open count falls, and a repeat is DONE."""
+    ask, held = await store.held(cents(5))
+
+    first = await store.budgets.release(ORG, ask.agent, ask.id, held.windows)
+    again = await store.budgets.release(ORG, ask.agent, ask.id, held.windows)
+
+    assert (first.status, first.state) == ("RELEASED", "released")
+    assert (again.status, again.state) == ("DONE", "released")
+    assert await store.spend() == {}
+    assert await store.client.hget("bg:{acme}:rate", "agent.researcher.open") == b"0"
+    assert await store.journal() == []
+
+
+async def test_release_that_came_first_meets_its_reserve(store: Store) -> None:
+    """E5: a reserve that was still in a socket when it was released holds nothing."""
+    ask = store.ask(cents(5))
+
+    voided = await store.budgets.release(ORG, ask.agent, ask.id, "")
+    outcome = await store.budgets.reserve(ask)
+
+    assert voided.status == "VOID"
+    assert isinstance(outcome, Finished)
+    assert outcome.state == "void"
+    assert await store.spend() == {}
+
+
+async def test_expiry_charges_at_the_deadline(store: Store) -> None:
+    """E6: one millisecond early nothing happens; at the deadline the hold is charged, once."""
+    ask, _ = await store.held(cents(5))
+
+    await store.at(59_999)
+    early = await store.budgets.expire(ORG, WINDOWS, [ask.id])
+    await store.at(1)
+    due = await store.budgets.expire(ORG, WINDOWS, [ask.id])
+    again = await store.budgets.expire(ORG, WINDOWS, [ask.id])
+
+    assert (early, due, again) == (["held"], ["expired"], ["expired"])
+    assert await store.spend() == {"org.spent": cents(5), "agent.researcher.spent": cents(5)}
+    [entry] = await store.journal()
+    assert (entry["kind"], entry["amount"], entry["counted"]) == ("expire", "5000000", "5000000")
+
+
+@pytest.mark.parametrize(
+    ("on_expiry", "charged"), [("release", 0), ("charge", cents(5)), ("none", cents(5))]
+)
+async def test_expiry_by_the_orgs_choice(store: Store, on_expiry: str, charged: int) -> None:
+    """E6: only `release` gives back; any other word charges, and both are journaled."""
+    await store.client.hset("bg:{acme}:limits", "on_expiry", on_expiry)
+    ask, _ = await store.held(cents(5))
+    await store.at(60_000)
+
+    await store.budgets.expire(ORG, WINDOWS, [ask.id])
+
+    assert await spent(store) == charged
+    assert [entry["amount"] for entry in await store.journal("expire")] == [str(charged)]
+
+
+async def test_expiry_leaves_what_it_cannot_read(store: Store) -> None:
+    """E6: unknown ids leave the index, a corrupt record is kept, and the rest still expires."""
+    ask, _ = await store.held(cents(5))
+    await store.client.zadd("bg:expiry", {"acme|GONE1": 1, "acme|BAD1": 1})
+    await store.client.hset("bg:{acme}:holds", "BAD1", "1|x")
+    await store.at(60_000)
+
+    states = await store.budgets.expire(ORG, WINDOWS, ["GONE1", "BAD1", ask.id])
+
+    assert states == ["gone", "corrupt", "expired"]
+    assert await store.client.zcard("bg:expiry") == 0
+    assert await store.client.hget("bg:{acme}:holds", "BAD1") == b"1|x"
+
+
+async def test_extension_is_absolute_and_never_less(store: Store) -> None:
+    """E7: the hold becomes the target, a smaller one changes nothing, a deadline only moves on."""
+    ask, held = await store.held(cents(5))
+
+    raised = await store.budgets.extend(
+        ask._replace(amount_microcents=cents(8), ttl_ms=90_000), held.windows
+    )
+    lowered = await store.budgets.extend(
+        ask._replace(amount_microcents=cents(2), ttl_ms=1), held.windows
+    )
+
+    assert isinstance(raised, Held)
+    assert isinstance(lowered, Held)
+    assert lowered.deadline_ms == raised.deadline_ms == store.now_ms + 90_000
+    assert (await store.spend())["org.held"] == cents(8)
+    assert (await store.settle(ask, held, cents(9))).over_microcents == cents(1)
+    assert await store.spend() == {"org.spent": cents(9), "agent.researcher.spent": cents(9)}
+
+
+async def test_extension_is_checked_like_a_reserve(store: Store) -> None:
+    """E7: more money than a budget has left is denied; more time is not."""
+    await store.limits({"status": "active", "org.month.limit_cents": "10"})
+    ask, held = await store.held(cents(5))
+
+    assert isinstance(
+        await store.budgets.extend(ask._replace(amount_microcents=cents(11)), held.windows), Denied
+    )
+    await store.limits({})
+    assert isinstance(await store.budgets.extend(ask, held.windows), Held)
+
+
+async def test_extension_of_an_ended_reservation_is_gone(store: Store) -> None:
+    """E7: what has ended is not raised again."""
+    ask, held = await store.held(cents(5))
+    await store.settle(ask, held, cents(5))
+
+    assert await store.budgets.extend(ask, held.windows) == Gone()
+
+
+async def test_settle_over_the_hold_warns_once(store: Store) -> None:
+    """A cost above its hold that crosses warn_at is journaled as a warning."""
+    await store.limits({"status": "active", "org.month.limit_cents": "10"})
+    ask, held = await store.held(cents(1))
+
+    await store.settle(ask, held, cents(9))
+
+    assert [entry["kind"] for entry in await store.journal()] == ["settle", "alert"]
+
+
+async def test_request_tells_a_reservation(store: Store) -> None:
+    """What is known of a reservation: open, then ended, then nothing of another id."""
+    ask, held = await store.held(cents(5), idempotency_digest="i1")
+    held_now = await store.budgets.request(ORG, ask.id)
+    await store.settle(ask, held, cents(3))
+    ended = await store.budgets.request(ORG, ask.id)
+
+    assert held_now is not None
+    assert ended is not None
+    assert (held_now.state, held_now.windows) == ("held", held.windows)
+    assert (ended.state, ended.cost_microcents, ended.ended_ms) == (
+        "settled",
+        cents(3),
+        ms("2026-11-22T12:00:00Z"),
+    )
+    assert await store.budgets.request(ORG, store.id()) is None
