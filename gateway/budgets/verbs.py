@@ -56,10 +56,9 @@ class Budgets:
 
         An ``OutcomeUnknown`` from here leaves the caller to repeat the same ask or to release it.
         """
-        node = self._node()
-        proposal = self._proposals.current(ask.org, time.time_ns() // 1_000_000)
+        proposal = self.propose(ask.org, time.time_ns() // 1_000_000)
         for _ in range(_PROPOSALS_MAX):
-            reply = await self._reserve(ask, proposal, node)
+            reply = await self.submit_reserve(ask, proposal)
             if reply[0] != b"WINDOW":
                 return _with_token(replies.reserve_outcome(reply), ask.idempotency_digest)
             zone, stored, server_ms = replies.running(reply)
@@ -69,7 +68,13 @@ class Budgets:
             proposal = learned
         return Refused("WINDOW")
 
-    def _reserve(self, ask: Ask, proposal: Proposal, node: Node) -> asyncio.Future[Reply]:
+    def propose(self, org: str, now_ms: int) -> Proposal:
+        """Return the windows to propose for an org at an instant."""
+        self._node()
+        return self._proposals.current(org, now_ms)
+
+    def submit_reserve(self, ask: Ask, proposal: Proposal) -> asyncio.Future[Reply]:
+        """Queue one reserve with a proposal; the answer may be WINDOW."""
         key = _org_keys(ask.org)
         done, idem = f"{key}done:{ask.id}", f"{key}idem:{ask.idempotency_digest or '-'}"
         hold_ttl_ms, journal_entries_max = self._defaults
@@ -101,7 +106,7 @@ class Budgets:
                 ask.idempotency_digest,
                 proposal.zone,
                 journal_entries_max,
-                node.epoch,
+                self._epoch(),
                 proposal.packed,
                 proposal.bounds,
             ),
@@ -268,8 +273,7 @@ class Budgets:
         return self.wire.node.epoch if self.wire.node is not None else "0"
 
     def _packed_now(self, org: str) -> str:
-        self._node()
-        return self._proposals.current(org, time.time_ns() // 1_000_000).packed
+        return self.propose(org, time.time_ns() // 1_000_000).packed
 
 
 def reserved_ms(reservation_id: str) -> str:

@@ -15,7 +15,7 @@ from gateway.budgets.changes import Settlement
 from gateway.domain.reservation import Denied, Finished, Gone, Held, Settled
 from tests.lua.store import ORG, Store, cents, ms
 
-WINDOWS = "day:2026-11-22,month:2026-11,total"
+WINDOWS = "day:2037-11-22,month:2037-11,total"
 
 
 async def spent(store: Store) -> int:
@@ -54,10 +54,10 @@ async def test_settle_under_other_windows_finds_its_own(store: Store) -> None:
     """A settle that names the windows of another day lands where the money was reserved."""
     ask, held = await store.held(cents(5))
 
-    await store.settle(ask, held._replace(windows="day:2026-11-23,month:2026-11,total"), cents(3))
+    await store.settle(ask, held._replace(windows="day:2037-11-23,month:2037-11,total"), cents(3))
 
-    assert (await store.spend("day:2026-11-22"))["org.spent"] == cents(3)
-    assert await store.client.exists("bg:{acme}:spend:day:2026-11-23") == 0
+    assert (await store.spend("day:2037-11-22"))["org.spent"] == cents(3)
+    assert await store.client.exists("bg:{acme}:spend:day:2037-11-23") == 0
 
 
 @pytest.mark.parametrize(("cost", "counted"), [(7, 2), (5, 0), (1, -4)])
@@ -233,6 +233,6 @@ async def test_request_tells_a_reservation(store: Store) -> None:
     assert (ended.state, ended.cost_microcents, ended.ended_ms) == (
         "settled",
         cents(3),
-        ms("2026-11-22T12:00:00Z"),
+        ms("2037-11-22T12:00:00Z"),
     )
     assert await store.budgets.request(ORG, store.id()) is None

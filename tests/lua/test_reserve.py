@@ -20,7 +20,7 @@ from tests.lua.store import KEY_DIGEST, ORG, Store, cents
 
 ACTIVE = {"status": "active"}
 MONTH = {**ACTIVE, "org.month.limit_cents": "100"}
-SPEND_KEYS = ("day:2026-11-22", "month:2026-11", "total")
+SPEND_KEYS = ("day:2037-11-22", "month:2037-11", "total")
 
 
 def refusal(outcome: object) -> tuple[str, str]:
@@ -103,8 +103,8 @@ async def test_release_frees_the_idempotency_key(store: Store) -> None:
         ("k1|active||research", "AGENT_NOT_ALLOWED"),
         ("k1|active||", "AGENT_NOT_ALLOWED"),
         ("k1|revoked||*", "UNKNOWN_KEY"),
-        ("k1|active|1795348800000|*", "KEY_EXPIRED"),
-        ("k1|active|1795348800001|*", None),
+        ("k1|active|2142504000000|*", "KEY_EXPIRED"),
+        ("k1|active|2142504000001|*", None),
         ("garbage", "UNKNOWN_KEY"),
         ("", "UNKNOWN_KEY"),
     ],
