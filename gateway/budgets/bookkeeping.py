@@ -89,8 +89,8 @@ class Bookkeeping(Budgets):
         if stored[0] is not None and replies.text(stored[0]) == change.window_id:
             start_ms, end_ms = int(stored[1]), int(stored[2])
             return Window(change.window, change.window_id, start_ms, end_ms), zone_name
-        seconds, microseconds = await self.wire.command("TIME")
-        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        look = (org_key(change.org, "meta"), JOURNAL)
+        now_ms = int((await self.wire.submit(self._scripts.inspect, look, ()))[-1])
         ended_ms = int(stored[2]) if stored[2] is not None and int(stored[2]) <= now_ms else None
         opening = window_at(change.window, now_ms, ZoneInfo(zone_name), ended_ms)
         if opening.id == change.window_id:
