@@ -1,10 +1,9 @@
--- bad_ask: the name of the first argument of reserve that is malformed, or nil. Needs amount.
--- Alike arguments are checked as one text; only where that fails is each looked at.
+-- bad_ask: the name of the first argument of reserve that is malformed, or nil. Needs argument.
+-- What ends up in records and counters is checked at once; only where that fails is each looked at.
 local function bad_ask()
-    local numbers = ARGV[2] .. ARGV[6] .. ARGV[7] .. ARGV[13]
-    local words = ARGV[1] .. ARGV[8] .. ARGV[9] .. ARGV[10] .. ARGV[11] .. ARGV[14]
-    if is_amount(ARGV[5]) and string.find(ARGV[3], '^[%w_-]+$') and string.find(ARGV[4], '^[%w_-]+$')
-        and string.find(numbers, '^%d+$') and string.find(words, '^%w+$') then
+    local names = ARGV[3] .. ARGV[4] .. ARGV[1]
+    if is_amount(ARGV[5]) and string.find(names, '^[%w_-]+$') and ARGV[3] ~= '' and ARGV[4] ~= ''
+        and tonumber(ARGV[2]) and tonumber(ARGV[6]) and tonumber(ARGV[7]) and tonumber(ARGV[13]) then
         return nil
     end
     return bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',

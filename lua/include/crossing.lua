@@ -1,4 +1,4 @@
--- note_crossings, held: the budgets that a hold leaves past warn_at or without room, as a comma list.
+-- note_crossings, held: the budgets that a hold leaves past warn_at or without room, by comma.
 -- Journals the first time of each; a shadow budget is recorded, not told. Needs notice.
 local function note_crossings(journal_key, first_key, chain, amount, entry)
     local warned = nil

@@ -1,13 +1,14 @@
--- hold_counters: holds an amount on both scopes of every window. Needs retention.
+-- hold_counters: holds an amount on both scopes of every window. Needs retention places.
 -- counters: the replies of read_counters; a window without org.held has no key, so no TTL, yet.
 local function hold_counters(first_key, counters, scope, amount_text, windows, proposal)
-    local scope_held = scope .. '.held'
+    local scope_held, is_new = scope .. '.held', false
     for place = 1, #counters do
         local spend_key = KEYS[first_key + place - 1]
         redis.call('HINCRBY', spend_key, 'org.held', amount_text)
         redis.call('HINCRBY', spend_key, scope_held, amount_text)
+        is_new = is_new or not counters[place][1]
     end
-    for kind, place in pairs(places_of(windows)) do
+    for kind, place in pairs(is_new and places_of(windows) or {}) do
         if not counters[place][1] then
             keep_until(KEYS[first_key + place - 1], proposal, kind)
         end

@@ -21,8 +21,10 @@ end
 -- warn_at in basis points, then exact up to the cap: floor(L/10000)*bp + floor((L%10000)*bp/10000).
 -- A share that is not a decimal above 0 and at most 1 counts as 0.8: it never closes the gate.
 local function is_past_warning(budget, used)
-    local share = 8000
-    local whole, fraction = string.match(budget.warn_at or '', '^([01])%.?(%d*)$')
+    local share, whole, fraction = 8000, nil, nil
+    if budget.warn_at then
+        whole, fraction = string.match(budget.warn_at, '^([01])%.?(%d*)$')
+    end
     if whole and #fraction <= 4 then
         local read = tonumber(whole .. fraction .. string.rep('0', 4 - #fraction))
         share = (read > 0 and read <= 10000) and read or 8000

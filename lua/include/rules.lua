@@ -1,4 +1,4 @@
--- is_status, read_rules: the settings that are not budgets, out of the fields of read_fields. Needs cents.
+-- is_status, read_rules: the settings that are not budgets, of read_fields' fields. Needs cents.
 -- Answers the rules, or nil and the place of the field that is not valid. Numbers in millionths.
 local function is_status(text)
     return text == 'active' or text == 'frozen'
