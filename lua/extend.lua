@@ -22,7 +22,7 @@ RETURNS  BADARG argument | GONE | WINDOWS windows idem_digest | LIMITS_INVALID f
 WHY      More time alone is never refused: the money is held already, and the call is running.
 ]]
 --- @include "clock" "amount" "cents" "argument" "hold" "places" "fields" "chain" "rules" "budget"
---- @include "limits" "retention" "counters" "held" "decide" "journal" "notice" "crossing" "rate"
+--- @include "limits" "retention" "counters" "held" "decide" "journal" "notice" "crossing"
 --- @include "admission"
 local id, org, agent, target, windows = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local now_ms, scope = time_ms(), 'agent.' .. agent
@@ -56,9 +56,9 @@ if more > 0 then
     if frozen then
         return answer({'FROZEN', frozen})
     end
-    local refusing, ceiling = above_ceiling(rules, 6, scope, tonumber(target), tonumber(target))
-    if refusing then
-        return answer({'PER_CALL', refusing, digits(ceiling)})
+    local above = above_call_ceiling(rules, scope, tonumber(target))
+    if above then
+        return answer(above)
     end
     local entry = {id = id, org = org, agent = agent, reserved_ms = hold.reserved_ms,
         at_ms = now_ms, windows = windows, epoch = ARGV[7]}
@@ -67,7 +67,8 @@ if more > 0 then
     denied, budget = decide(chain, more)
     if near_cap or denied then
         denied, budget = denied or 'DENIED', denied and budget or near_cap
-        if denied == 'DENIED' and notice(KEYS[5], KEYS[5 + budget.place], budget, 'denied', entry) then
+        local spend_key = KEYS[5 + budget.place]
+        if denied == 'DENIED' and notice(KEYS[5], spend_key, budget, 'denied', entry) then
             meta[1] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
         end
         return answer(denial(denied, budget, '0'))
@@ -77,8 +78,8 @@ if more > 0 then
 end
 
 local deadline_ms = digits(math.max(tonumber(hold.deadline_ms), now_ms + tonumber(ARGV[5])))
-redis.call('HSET', KEYS[3], id, pack_hold(more > 0 and target or hold.amount, hold.owner, hold.agent,
-    hold.key_id, hold.reserved_ms, deadline_ms, hold.body, hold.idem, windows))
+redis.call('HSET', KEYS[3], id, pack_hold(more > 0 and target or hold.amount, hold.owner,
+    hold.agent, hold.key_id, hold.reserved_ms, deadline_ms, hold.body, hold.idem, windows))
 redis.call('ZADD', KEYS[4], deadline_ms, org .. '|' .. id)
 meta[1] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
 return answer(held(deadline_ms, windows, '', budget, warned))

@@ -38,13 +38,14 @@ RETURNS  BADARG argument | CLOCK | COLD | UNKNOWN_KEY | KEY_EXPIRED | AGENT_NOT_
 ]]
 --- @include "clock" "amount" "cents" "argument" "ask" "key" "hold" "known" "window" "running"
 --- @include "places" "fields" "chain" "rules" "budget" "limits" "retention" "counters" "held"
---- @include "decide" "journal" "notice" "crossing" "rate" "admission"
+--- @include "decide" "journal" "notice" "crossing" "rate" "admission" "traffic"
 local id, org, agent, amount_text, windows = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[15]
 local scope, amount = 'agent.' .. agent, tonumber(amount_text)
 local meta = redis.call('HMGET', KEYS[2], 'schema', 'seq', 'now', 'billing_status', 'running',
     'until')
 local server_ms, stored_ms = time_ms(), tonumber(meta[3] or 0)
 local now_ms = math.max(server_ms, stored_ms)
+
 local function answer(reply)
     reply[#reply + 1], reply[#reply + 2] = tonumber(meta[2] or 0), now_ms
     return reply
@@ -54,11 +55,9 @@ local bad = bad_ask()
 if bad then
     return answer({'BADARG', bad})
 end
-if stored_ms - server_ms > 300000 or math.abs(tonumber(ARGV[2]) - server_ms) > 300000 then
-    return answer({'CLOCK'})
-end
-if not meta[1] then
-    return answer({'COLD'})
+local skew_ms = math.max(stored_ms - server_ms, math.abs(tonumber(ARGV[2]) - server_ms))
+if skew_ms > 300000 or not meta[1] then
+    return answer({skew_ms > 300000 and 'CLOCK' or 'COLD'})
 end
 local key_found, key_id = find_key(KEYS[3], ARGV[8], agent, now_ms)
 if key_found ~= 'OK' then
@@ -82,12 +81,10 @@ local opening = not runs and read_windows(KEYS[2], ARGV[16])
 if opening and not windows_fit(opening, now_ms, ARGV[12] == rules.timezone) then
     return answer({'WINDOW', rules.timezone, running_windows(opening)})
 end
-if redis.call('XLEN', KEYS[7]) >= tonumber(ARGV[13]) then
-    return answer({'JOURNAL_FULL'})
-end
-local refusing, ceiling = above_ceiling(rules, 6, scope, amount, amount)
-if refusing then
-    return answer({'PER_CALL', refusing, digits(ceiling)})
+local is_full = redis.call('XLEN', KEYS[7]) >= tonumber(ARGV[13])
+local above = is_full and {'JOURNAL_FULL'} or above_call_ceiling(rules, scope, amount)
+if above then
+    return answer(above)
 end
 local entry = {id = id, org = org, agent = agent, reserved_ms = ARGV[2], at_ms = now_ms,
     windows = windows, epoch = ARGV[14]}
@@ -113,19 +110,12 @@ hold_counters(10, counters, scope, amount_text, windows, ARGV[16])
 redis.call('HSET', KEYS[4], id, pack_hold(amount_text, ARGV[9], agent, key_id, ARGV[2],
     deadline_ms, ARGV[10], ARGV[11], windows))
 redis.call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
-redis.call('HINCRBY', KEYS[8], scope .. '.open', 1)
-if arrivals then
-    redis.call('HSET', KEYS[8], unpack(arrivals))
-end
-if ARGV[11] ~= '' then
-    redis.call('SET', KEYS[9], id .. '|' .. ARGV[10] .. '|held|0', 'PX', 86400000)
-end
+count_open(KEYS[8], scope, arrivals)
+hold_key(KEYS[9], ARGV[11], id, ARGV[10])
 if opening then
     open_windows(KEYS[2], opening, ARGV[12], ARGV[16])
 end
-if now_ms - stored_ms >= 1000 then
-    redis.call('HSET', KEYS[2], 'now', digits(now_ms))
-end
+keep_clock(KEYS[2], now_ms, stored_ms)
 meta[2] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
-local warned = note_crossings(KEYS[7], 10, chain, amount, entry)
-return answer(held(deadline_ms, windows, ARGV[16], budget, warned))
+return answer(held(deadline_ms, windows, ARGV[16], budget,
+    note_crossings(KEYS[7], 10, chain, amount, entry)))

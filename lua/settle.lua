@@ -74,7 +74,8 @@ end
 if status ~= 'JOURNALED' then
     add(9, #KEYS, scope, held, counted)
 end
-bury(KEYS[5], 'settled', quote, cost, counted, ARGV[2], now_ms, hold and hold.owner or '', agent, '')
+bury(KEYS[5], 'settled', quote, cost, counted, ARGV[2], now_ms, hold and hold.owner or '', agent,
+    '')
 if hold and hold.idem ~= '' then
     end_key(KEYS[8], id, hold.body, 'settled', cost)
 end

@@ -1,4 +1,4 @@
--- above_ceiling, denial, traffic: refusals of reserve by its rules. Needs rate.
+-- above_ceiling, above_call_ceiling, denial: refusals by a rule or by a full budget.
 
 -- The org's rule before the agent's. Answers the scope and the number of the rule that refuses.
 local function above_ceiling(rules, at, scope, org_number, agent_number)
@@ -11,35 +11,13 @@ local function above_ceiling(rules, at, scope, org_number, agent_number)
     return nil
 end
 
+local function above_call_ceiling(rules, scope, amount)
+    local refusing, ceiling = above_ceiling(rules, 6, scope, amount, amount)
+    return refusing and {'PER_CALL', refusing, string.format('%d', ceiling)}
+end
+
 local function denial(word, budget, end_ms)
     return {word, budget.scope .. '.' .. budget.kind, string.format('%d', budget.limit),
         string.format('%d', budget.credit), string.format('%d', budget.spent),
         string.format('%d', budget.held), end_ms}
-end
-
--- Concurrency, then rate. Answers the refusal, or nil and the arrivals that an admission stores.
-local function traffic(rules, scope, holds_key, rate_key, now_ms)
-    if not rules.has_traffic then
-        return nil, nil
-    end
-    local state = redis.call('HMGET', rate_key, scope .. '.open', 'org.arrival_us',
-        scope .. '.arrival_us')
-    local refusing, count = above_ceiling(rules, 7, scope,
-        (redis.call('HLEN', holds_key) + 1) * 1000000, (tonumber(state[1] or 0) + 1) * 1000000)
-    if refusing then
-        return {'CONCURRENCY', refusing, math.floor(count / 1000000)}
-    end
-    local arrivals = {}
-    for place, rated in ipairs({{'org', rules[8]}, {scope, rules[11]}}) do
-        local last_us = tonumber(state[place + 1] or 0)
-        local next_us, retry_ms = next_arrival(last_us, now_ms * 1000, rated[2])
-        if not next_us then
-            return {'RATE', rated[1], retry_ms}
-        end
-        if rated[2] then
-            arrivals[#arrivals + 1] = rated[1] .. '.arrival_us'
-            arrivals[#arrivals + 1] = string.format('%d', next_us)
-        end
-    end
-    return nil, #arrivals > 0 and arrivals or nil
 end

@@ -3,7 +3,8 @@
 local function bad_ask()
     local names = ARGV[3] .. ARGV[4] .. ARGV[1]
     if is_amount(ARGV[5]) and string.find(names, '^[%w_-]+$') and ARGV[3] ~= '' and ARGV[4] ~= ''
-        and tonumber(ARGV[2]) and tonumber(ARGV[6]) and tonumber(ARGV[7]) and tonumber(ARGV[13]) then
+        and tonumber(ARGV[2]) and tonumber(ARGV[6]) and tonumber(ARGV[7])
+        and tonumber(ARGV[13]) then
         return nil
     end
     return bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',

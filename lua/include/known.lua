@@ -1,4 +1,4 @@
--- known_reservation, known_key: an id, or an idempotency key, that was seen before. Needs hold.
+-- known_reservation, known_key, hold_key: ids and idempotency keys seen before. Needs hold.
 local function known_reservation(holds_key, done_key, id, agent, amount, body)
     local done_record = redis.call('GET', done_key)
     if done_record then
@@ -20,4 +20,10 @@ end
 local function known_key(record)
     local id, body, state, cost = string.match(record or '', '^(%w+)|(%w*)|(%a+)|(%d+)$')
     return id and {'IDEMPOTENT', id, body, state, cost}
+end
+
+local function hold_key(idem_key, digest, id, body)
+    if digest ~= '' then
+        redis.call('SET', idem_key, id .. '|' .. body .. '|held|0', 'PX', 86400000)
+    end
 end

@@ -1,4 +1,4 @@
--- running_windows, open_windows: what is stored of the running windows. Needs window.
+-- running_windows, open_windows, keep_clock: what meta says of time. Needs window.
 
 -- kind, id, start_ms, end_ms of each; a gateway proposes again from it.
 local function running_windows(windows)
@@ -20,4 +20,11 @@ local function open_windows(meta_key, windows, zone, running)
         first_end = math.min(first_end, tonumber(window.end_ms))
     end
     redis.call('HSET', meta_key, 'running', running, 'until', string.format('%d', first_end))
+end
+
+-- Once a second is enough: `now` only keeps the clock from being seen to step back.
+local function keep_clock(meta_key, now_ms, stored_ms)
+    if now_ms - stored_ms >= 1000 then
+        redis.call('HSET', meta_key, 'now', string.format('%d', now_ms))
+    end
 end
