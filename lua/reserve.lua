@@ -45,7 +45,6 @@ local meta = redis.call('HMGET', KEYS[2], 'schema', 'seq', 'now', 'billing_statu
     'until')
 local server_ms, stored_ms = time_ms(), tonumber(meta[3] or 0)
 local now_ms = math.max(server_ms, stored_ms)
-
 local function answer(reply)
     reply[#reply + 1], reply[#reply + 2] = tonumber(meta[2] or 0), now_ms
     return reply
