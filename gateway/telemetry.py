@@ -1,0 +1,167 @@
+"""What a process shows of itself: metrics and log lines, declared once, and the ops port.
+
+Each process has its own registry, so that tests and processes never share a count. Metrics of
+the hot path cost about half a microsecond each; nothing there writes a log line.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, Literal
+
+import structlog
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.platform_collector import PlatformCollector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+Readiness = Callable[[], str]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+# Default buckets begin at 5 ms, which is above everything that is normal here.
+_RESERVE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+# 600 s is the read timeout of the official SDKs.
+_UPSTREAM_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0)
+_SECRETS = frozenset(
+    ("authorization", "x-api-key", "budget-key", "cookie", "stripe-signature", "payment-signature")
+)
+
+
+def new_registry() -> CollectorRegistry:
+    """Return a registry that already has what every process shows: memory, CPU, version."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+class ProxyMetrics:
+    """What the data plane counts. The README of ``proxy`` says what each one tells."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def name(text: str) -> str:
+            return f"budget_gateway_{text}"
+
+        self.registry = registry
+        self.calls = Counter(
+            name("calls"),
+            "Calls by their end: forwarded, or the error.",
+            ["end"],
+            registry=registry,
+        )
+        self.calls_forwarded = self.calls.labels("forwarded")
+        self.reserve_seconds = Histogram(
+            name("reserve_seconds"),
+            "Time from asking Redis for a reservation to its answer.",
+            registry=registry,
+            buckets=_RESERVE_BUCKETS_S,
+        )
+        self.upstream_seconds = Histogram(
+            name("upstream_seconds"),
+            "Time from sending a call to the head of its answer.",
+            registry=registry,
+            buckets=_UPSTREAM_BUCKETS_S,
+        )
+        self.settles = Counter(
+            name("settles"),
+            "Ends of reservations by the script's word.",
+            ["word"],
+            registry=registry,
+        )
+        self.settles_settled = self.settles.labels("SETTLED")
+        self.overages = Counter(
+            name("overages"), "Settles that cost more than they held.", registry=registry
+        )
+        self.ignored_costs = Counter(
+            name("ignored_costs"),
+            "Costs an upstream reported that were no cost.",
+            registry=registry,
+        )
+        self.spooled = Counter(
+            name("spooled"), "Ends written to disk because Redis was away.", registry=registry
+        )
+        self.faults = Counter(
+            name("faults"), "Errors nobody expected; each has a log line.", registry=registry
+        )
+        self._registry_gauges(registry, name)
+
+    def _registry_gauges(self, registry: CollectorRegistry, name: Callable[[str], str]) -> None:
+        self.open_calls = Gauge(name("open_calls"), "Calls that are running.", registry=registry)
+        self.spool_entries = Gauge(
+            name("spool_entries"), "Ends on disk that wait for Redis.", registry=registry
+        )
+        self.store_ready = Gauge(
+            name("store_ready"), "1 while the budgets can be used.", registry=registry
+        )
+        self.clock_skew_seconds = Gauge(
+            name("clock_skew_seconds"), "How far this clock is ahead of Redis's.", registry=registry
+        )
+
+
+def configure_logs(level: LogLevel) -> None:
+    """Write JSON lines to standard output, from this level up; secrets are never written."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+            structlog.processors.format_exc_info,
+            _redacted,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries that use the standard logging (uvicorn among them) say only what went wrong.
+    logging.basicConfig(level=logging.ERROR, handlers=[_ToStructlog()], force=True)
+
+
+class _ToStructlog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {"logger": record.name, "exc_info": record.exc_info}
+        structlog.get_logger().error(
+            record.getMessage(), **{name: value for name, value in fields.items() if value}
+        )
+
+
+def _redacted(_logger: object, _method: str, fields: Any) -> Any:
+    for field in fields:
+        if field.lower().replace("_", "-") in _SECRETS:
+            fields[field] = "redacted"
+    return fields
+
+
+def probe_routes(trouble: Readiness) -> list[Route]:
+    """Return ``/livez`` and ``/readyz``; ``trouble`` is why the process is not ready, or empty.
+
+    ``/livez`` says only that the event loop turns: Redis being away is no reason to restart.
+    """
+
+    async def livez(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_request: Request) -> Response:
+        sentence = trouble()
+        return PlainTextResponse(f"{sentence or 'ok'}\n", status_code=503 if sentence else 200)
+
+    return [Route("/livez", livez), Route("/readyz", readyz)]
+
+
+def ops_app(registry: CollectorRegistry, trouble: Readiness) -> Starlette:
+    """Return the app of the ops port."""
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[*probe_routes(trouble), Route("/metrics", metrics)])
