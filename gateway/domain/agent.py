@@ -145,9 +145,7 @@ def _timeouts(timeouts: Mapping[str, object]) -> Timeouts:
     for name, value in timeouts.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 < cast(float, value) <= 86_400:
-            raise ValueError(
-                f"timeouts.{name} is {value!r}; expected seconds, at most a day."
-            )
+            raise ValueError(f"timeouts.{name} is {value!r}; expected seconds, at most a day.")
     return Timeouts(**{name: float(cast(float, timeouts[name])) for name in timeouts})
 
 

@@ -1,0 +1,89 @@
+"""Quotes: the most that a call can cost, before it runs."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from gateway.domain.agent import Agent
+from gateway.domain.price import Price, quote_of
+from gateway.domain.usage import Usage
+
+# English text has about four bytes to a token and Chinese two to three: two bytes are the careful
+# side of both. What it misses is an overage, which is charged like all the rest.
+BYTES_PER_INPUT_TOKEN = 2
+FREE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "DELETE"))
+_OUTPUT_MEMBERS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_OUTPUT_TOKENS_MAX = 10_000_000
+_CHOICES_MAX = 128
+
+
+class Quote(NamedTuple):
+    """The amount to hold, and what it was made of."""
+
+    amount_microcents: int
+    source: Literal["free", "flat", "tokens", "ceiling", "caller"]
+
+
+class Unpriced(NamedTuple):
+    """There is no price for this call, and the agent does not run such calls."""
+
+    model: str
+
+
+class Call(NamedTuple):
+    """What a quote needs to know of a call; ``message`` is its JSON object where it has one."""
+
+    method: str
+    body_bytes: int
+    message: Mapping[str, object] | None
+    max_cost_microcents: int | None
+
+
+def quote_for(agent: Agent, call: Call, price: Price | None) -> Quote | Unpriced:
+    """Return the most that a call can cost.
+
+    A method that only reads quotes zero. ``max_cost_microcents`` is the caller's own ceiling: it
+    lowers a quote, never raises it.
+    """
+    if call.method in FREE_METHODS:
+        return Quote(0, "free")
+    quote = _quote(agent, call, price)
+    ceiling = call.max_cost_microcents
+    if isinstance(quote, Quote) and ceiling is not None and ceiling < quote.amount_microcents:
+        return Quote(ceiling, "caller")
+    return quote
+
+
+def _quote(agent: Agent, call: Call, price: Price | None) -> Quote | Unpriced:
+    pricing = agent.pricing
+    if pricing.mode == "flat":
+        return Quote(pricing.flat_microcents or 0, "flat")
+    if pricing.mode == "reported":
+        return Quote(pricing.ceiling_microcents or 0, "ceiling")
+    if price is None:
+        return _unpriced(agent, call)
+    amount = quote_of(_most_usage(call, pricing.output_default), price)
+    if pricing.ceiling_microcents is not None and pricing.ceiling_microcents < amount:
+        return Quote(pricing.ceiling_microcents, "ceiling")
+    return Quote(amount, "tokens")
+
+
+def _unpriced(agent: Agent, call: Call) -> Quote | Unpriced:
+    if agent.on_unpriced == "flat":
+        return Quote(agent.pricing.flat_microcents or 0, "flat")
+    if agent.on_unpriced == "allow":
+        return Quote(0, "free")
+    return Unpriced(str((call.message or {}).get("model", "")))
+
+
+def _most_usage(call: Call, output_default: int) -> Usage:
+    message = call.message or {}
+    limits = [_count(message.get(name), _OUTPUT_TOKENS_MAX) for name in _OUTPUT_MEMBERS]
+    stated = [limit for limit in limits if limit is not None]
+    choices = _count(message.get("n"), _CHOICES_MAX) or 1
+    # Where a body states several limits the API takes one of them: hold for the largest.
+    output_tokens = (max(stated) if stated else output_default) * choices
+    return Usage(-(-call.body_bytes // BYTES_PER_INPUT_TOKEN), output_tokens, 0)
+
+
+def _count(value: object, most: int) -> int | None:
+    return min(value, most) if type(value) is int and value >= 0 else None

@@ -1,0 +1,192 @@
+"""A quote is the most a call can cost, a cost is exact, and missing usage is never zero."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.agent import Agent, read_agent
+from gateway.domain.price import Price, cost_of, quote_of
+from gateway.domain.quote import Call, Quote, Unpriced, quote_for
+from gateway.domain.usage import Usage, merged, usage_of
+
+MINI = Price("openai/gpt-4o-mini", Decimal("0.15"), Decimal("0.6"), Decimal("0.075"))
+POST = Call("POST", 400, {"model": "m", "max_tokens": 100}, None)
+
+
+def agent(mode: str, **price: object) -> Agent:
+    """Return an agent with a price."""
+    return read_agent({"upstream": "http://a", "price": {"mode": mode, **price}})
+
+
+@pytest.mark.parametrize(
+    ("message", "usage"),
+    [
+        ({"usage": {"prompt_tokens": 12, "completion_tokens": 34}}, Usage(12, 34, 0)),
+        (
+            {
+                "usage": {
+                    "prompt_tokens": 12,
+                    "completion_tokens": 34,
+                    "prompt_tokens_details": {"cached_tokens": 5},
+                }
+            },
+            Usage(12, 34, 5),
+        ),
+        ({"usage": {"prompt_tokens": 8, "total_tokens": 8}}, Usage(8, 0, 0)),
+        (
+            {
+                "type": "response.completed",
+                "response": {
+                    "usage": {
+                        "input_tokens": 7,
+                        "output_tokens": 9,
+                        "input_tokens_details": {"cached_tokens": 3},
+                    }
+                },
+            },
+            Usage(7, 9, 3),
+        ),
+        (
+            {
+                "usage": {
+                    "input_tokens": 10,
+                    "cache_creation_input_tokens": 20,
+                    "cache_read_input_tokens": 30,
+                    "output_tokens": 4,
+                }
+            },
+            Usage(60, 4, 30),
+        ),
+        (
+            {
+                "type": "message_start",
+                "message": {"usage": {"input_tokens": 10, "output_tokens": 1}},
+            },
+            Usage(10, 1, 0),
+        ),
+        ({"type": "message_delta", "usage": {"output_tokens": 40}}, Usage(0, 40, 0)),
+        ({"usage": {"prompt_tokens": 0, "completion_tokens": 0}}, Usage(0, 0, 0)),
+    ],
+)
+def test_usage_of_known_answers(message: dict[str, object], usage: Usage) -> None:
+    """Each API is read; what was cached is part of the input; an explicit zero is zero."""
+    assert usage_of(message) == usage
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"usage": None},
+        {"usage": {}},
+        {"usage": {"prompt_tokens": -1, "completion_tokens": 1}},
+        {"usage": {"prompt_tokens": 1.5, "completion_tokens": 1}},
+        {"usage": {"prompt_tokens": True, "completion_tokens": 1}},
+        {"usage": {"prompt_tokens": "12", "completion_tokens": 1}},
+        {"usage": {"prompt_tokens": 10**12, "completion_tokens": 1}},
+        {"usage": [1]},
+        {"usage": {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}}},
+    ],
+)
+def test_what_is_no_usage_is_not_zero(message: dict[str, object]) -> None:
+    """Missing, negative, fractional or impossible counts are no usage at all."""
+    assert usage_of(message) is None
+
+
+def test_anthropic_stream_counts_once() -> None:
+    """The first event has the input, the last one all of the output."""
+    usage = merged(Usage(10, 1, 0), Usage(0, 20, 0))
+
+    assert merged(usage, Usage(0, 40, 0)) == Usage(10, 40, 0)
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        (Usage(12, 34, 0), 12 * 15 + 34 * 60),
+        # 1 cached token costs 7.5 microcents: half goes away from zero.
+        (Usage(1, 0, 1), 8),
+        (Usage(3, 0, 3), 23),
+        (Usage(0, 0, 0), 0),
+    ],
+)
+def test_cost_is_rounded_once(usage: Usage, cost: int) -> None:
+    """Tokens times price, exact, and one rounding at the end."""
+    assert cost_of(usage, MINI) == cost
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_quote_covers_every_cost_within_it(read: int, cached: int, written: int) -> None:
+    """No usage within the quoted one costs more than the quote, however much was cached."""
+    most = quote_of(Usage(read + cached, written, 0), MINI)
+
+    assert cost_of(Usage(read + cached, written, cached), MINI) <= most
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE"])
+def test_reading_quotes_zero(method: str) -> None:
+    """What only reads, or ends something, costs nothing."""
+    assert quote_for(agent("flat", cents="2"), POST._replace(method=method), None) == Quote(
+        0, "free"
+    )
+
+
+@pytest.mark.parametrize(
+    ("price", "message", "quote"),
+    [
+        ({"mode": "flat", "cents": "2"}, {}, Quote(2_000_000, "flat")),
+        ({"mode": "reported", "ceiling_cents": "50"}, {}, Quote(50_000_000, "ceiling")),
+        # 400 bytes are 200 tokens of input at 15 microcents; output at 60.
+        ({"mode": "tokens"}, {"max_tokens": 100}, Quote(200 * 15 + 100 * 60, "tokens")),
+        (
+            {"mode": "tokens"},
+            {"max_completion_tokens": 10, "n": 3},
+            Quote(200 * 15 + 30 * 60, "tokens"),
+        ),
+        (
+            {"mode": "tokens", "output_default": 7},
+            {"max_tokens": "9"},
+            Quote(200 * 15 + 7 * 60, "tokens"),
+        ),
+        (
+            {"mode": "tokens", "ceiling_cents": "0.001"},
+            {"max_tokens": 100},
+            Quote(1_000, "ceiling"),
+        ),
+    ],
+)
+def test_quote_by_mode(price: dict[str, object], message: dict[str, object], quote: Quote) -> None:
+    """Flat takes the price, reported its ceiling, tokens the largest output that may come."""
+    described = read_agent({"upstream": "http://a", "price": price})
+
+    assert quote_for(described, POST._replace(message=message), MINI) == quote
+
+
+@pytest.mark.parametrize(("ceiling", "amount"), [(5, 5), (10**12, 2_000_000)])
+def test_callers_ceiling_only_lowers(ceiling: int, amount: int) -> None:
+    """Budget-Max-Cost is the caller's own limit: it never raises a quote."""
+    call = POST._replace(max_cost_microcents=ceiling)
+
+    quote = quote_for(agent("flat", cents="2"), call, None)
+
+    assert isinstance(quote, Quote)
+    assert quote.amount_microcents == amount
+
+
+@pytest.mark.parametrize(
+    ("on_unpriced", "expected"),
+    [("deny", Unpriced("m")), ("flat", Quote(3_000_000, "flat")), ("allow", Quote(0, "free"))],
+)
+def test_model_without_a_price(on_unpriced: str, expected: Quote | Unpriced) -> None:
+    """Unknown models are denied unless the agent says what they cost."""
+    described = read_agent(
+        {
+            "upstream": "http://a",
+            "price": {"mode": "tokens", "cents": "3"},
+            "on_unpriced": on_unpriced,
+        }
+    )
+
+    assert quote_for(described, POST, None) == expected
