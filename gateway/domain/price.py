@@ -1,5 +1,6 @@
-"""Prices: money per million tokens, exact until the one rounding of a cost."""
+"""Prices: what usage costs, exact until the one rounding of a cost."""
 
+from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal, localcontext
 from typing import NamedTuple
 
@@ -7,18 +8,19 @@ from gateway.domain.money import AMOUNT_MICROCENTS_MAX
 from gateway.domain.usage import Usage
 
 MICROCENTS_PER_USD = 10**8
-_TOKENS = Decimal(10**6)
-# 10^9 tokens at any price with 12 decimals stay exact.
+# 10^9 tokens at any price with a dozen decimals stay exact.
 _DIGITS = 60
 
 
 class Price(NamedTuple):
-    """USD per million tokens, by kind. ``id`` names the price in the ledger."""
+    """What one model costs. ``id`` names the price in the ledger.
+
+    ``usd_of`` gives the exact cost of a usage in USD. It is a function, not a rate per token: some
+    models cost more per token where the input is long.
+    """
 
     id: str
-    input_usd: Decimal
-    output_usd: Decimal
-    cached_usd: Decimal
+    usd_of: Callable[[Usage], Decimal]
 
 
 def cost_of(usage: Usage, price: Price) -> int:
@@ -27,17 +29,12 @@ def cost_of(usage: Usage, price: Price) -> int:
 
 
 def quote_of(usage: Usage, price: Price) -> int:
-    """Return the most that so much usage can cost, in microcents, rounded up once."""
-    dearest = max(price.input_usd, price.cached_usd)
-    return _microcents(usage, price._replace(input_usd=dearest, cached_usd=dearest), ROUND_CEILING)
+    """Return what so much usage costs without a cache, in microcents, rounded up once."""
+    return _microcents(usage._replace(cached_tokens=0), price, ROUND_CEILING)
 
 
 def _microcents(usage: Usage, price: Price, rounding: str) -> int:
     with localcontext(prec=_DIGITS):
-        usd = (
-            (usage.input_tokens - usage.cached_tokens) * price.input_usd
-            + usage.cached_tokens * price.cached_usd
-            + usage.output_tokens * price.output_usd
-        ) / _TOKENS
+        usd = price.usd_of(usage)
         amount = int((usd * MICROCENTS_PER_USD).to_integral_value(rounding))
     return min(amount, AMOUNT_MICROCENTS_MAX)

@@ -11,7 +11,15 @@ from gateway.domain.price import Price, cost_of, quote_of
 from gateway.domain.quote import Call, Quote, Unpriced, quote_for
 from gateway.domain.usage import Usage, merged, usage_of
 
-MINI = Price("openai/gpt-4o-mini", Decimal("0.15"), Decimal("0.6"), Decimal("0.075"))
+
+def usd_of(usage: Usage) -> Decimal:
+    """Return what usage costs at 0.15, 0.075 cached, and 0.60 USD per million tokens."""
+    fresh = usage.input_tokens - usage.cached_tokens
+    usd = fresh * Decimal("0.15") + usage.cached_tokens * Decimal("0.075")
+    return (usd + usage.output_tokens * Decimal("0.6")) / 10**6
+
+
+MINI = Price("openai/gpt-4o-mini", usd_of)
 POST = Call("POST", 400, {"model": "m", "max_tokens": 100}, None)
 
 

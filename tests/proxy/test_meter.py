@@ -1,0 +1,213 @@
+"""What a call has cost, by what can be trusted most; however its answer is cut into chunks."""
+
+import itertools
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.agent import Agent, read_agent
+from gateway.domain.quote import Quote
+from gateway.domain.usage import Usage
+from gateway.proxy.meter import Meter, Metered, Metering
+from gateway.proxy.prices import Prices
+
+PRICES = Prices()
+QUOTE = Quote(50_000, "tokens")
+# 12 tokens at 15 microcents and 34 at 60.
+COST = 12 * 15 + 34 * 60
+CHAT = {"model": "gpt-4o-mini", "usage": {"prompt_tokens": 12, "completion_tokens": 34}}
+OPENAI_STREAM = (
+    b'data: {"model":"gpt-4o-mini","choices":[{"delta":{"content":"a \\"usage\\" b"}}]}\n\n'
+    b'data: {"model":"gpt-4o-mini","choices":[],"usage":null}\r\n\r\n'
+    b'data: {"model":"gpt-4o-mini","choices":[],\ndata: "usage":'
+    b'{"prompt_tokens":12,"completion_tokens":34}}\n\ndata: [DONE]\n\n'
+)
+ANTHROPIC_STREAM = (
+    b'event: message_start\r\ndata: {"type":"message_start","message":{"model":'
+    b'"claude-3-5-haiku-20241022","usage":{"input_tokens":12,"output_tokens":1}}}\r\n\r\n'
+    b'event: message_delta\r\ndata: {"type":"message_delta","usage":{"output_tokens":20}}\r\n\r\n'
+    b'event: message_delta\r\ndata: {"type":"message_delta","usage":{"output_tokens":34}}\r\n\r\n'
+)
+
+
+def agent(mode: str = "tokens", **members: object) -> Agent:
+    """Return an agent of a price mode."""
+    price = {"mode": mode, "cents": "2", "ceiling_cents": "50"}
+    return read_agent({"upstream": "http://a", "price": price, **members})
+
+
+def meter(
+    described: Agent,
+    status: int = 200,
+    headers: dict[bytes, bytes] | None = None,
+    is_stream: bool = False,
+) -> Meter:
+    """Return a meter of a call that asked for gpt-4o-mini."""
+    metering = Metering(described, QUOTE, "gpt-4o-mini", PRICES.price_of)
+    return Meter(metering, status, headers or {}, is_stream)
+
+
+def metered(described: Agent, body: bytes, status: int = 200) -> Metered | None:
+    """Return what an answer in one piece costs."""
+    one = meter(described, status)
+    one.feed(body)
+    return one.result()
+
+
+def test_json_answer_is_priced_by_its_tokens() -> None:
+    """Usage times price, with the model and the price that it was."""
+    assert metered(agent(), orjson.dumps(CHAT)) == Metered(
+        COST, "tokens", Usage(12, 34, 0), "gpt-4o-mini", "openai/gpt-4o-mini"
+    )
+
+
+@given(st.lists(st.integers(0, len(OPENAI_STREAM)), max_size=12))
+def test_openai_stream_cut_anywhere(cuts: list[int]) -> None:
+    """The same cost wherever the stream is cut, for any line ends."""
+    assert _streamed(OPENAI_STREAM, cuts) == (COST, Usage(12, 34, 0))
+
+
+@given(st.lists(st.integers(0, len(ANTHROPIC_STREAM)), max_size=12))
+def test_anthropic_stream_cut_anywhere(cuts: list[int]) -> None:
+    """Input from the first event, output from the last, neither counted twice."""
+    _, usage = _streamed(ANTHROPIC_STREAM, cuts)
+
+    assert usage == Usage(12, 34, 0)
+
+
+def _streamed(stream: bytes, cuts: list[int]) -> tuple[int, Usage | None]:
+    one = meter(agent(), is_stream=True)
+    places = [0, *sorted(cuts), len(stream)]
+    for start, end in itertools.pairwise(places):
+        one.feed(stream[start:end])
+    result = one.result()
+    assert result is not None
+    return result.cost_microcents, result.usage
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_garbage_keeps_the_quote(chunks: list[bytes]) -> None:
+    """Bytes that are no event stream, or no JSON, have no usage: the quote stands."""
+    for is_stream in (True, False):
+        one = meter(agent(), is_stream=is_stream)
+        for chunk in chunks:
+            one.feed(chunk)
+
+        assert one.result() == Metered(QUOTE.amount_microcents, "quote")
+
+
+def test_missing_usage_is_not_zero_and_explicit_zero_is() -> None:
+    """A success without usage keeps the quote; a counted zero costs nothing."""
+    nothing = metered(agent(), b'{"model":"gpt-4o-mini"}')
+    zero = metered(agent(), b'{"usage":{"prompt_tokens":0,"completion_tokens":0}}')
+
+    assert nothing is not None
+    assert zero is not None
+    assert (nothing.cost_microcents, zero.cost_microcents) == (QUOTE.amount_microcents, 0)
+
+
+@pytest.mark.parametrize(
+    ("described", "body", "cost"),
+    [
+        (agent(), b"{}", None),
+        (agent("flat"), b"{}", None),
+        (agent(charge_errors=True), b"{}", QUOTE.amount_microcents),
+        (agent(), orjson.dumps(CHAT), COST),
+    ],
+)
+def test_failed_answer_without_cost_is_released(
+    described: Agent, body: bytes, cost: int | None
+) -> None:
+    """400 and above costs nothing unless usage was told or the agent charges errors."""
+    result = metered(described, body, 500)
+
+    assert (result.cost_microcents if result else None) == cost
+
+
+@pytest.mark.parametrize(
+    ("headers", "cost", "ignored"),
+    [
+        ({b"budget-cost": b"1.5"}, 1_500_000, 0),
+        ({b"x-litellm-response-cost": b"0.000000015"}, 2, 0),
+        ({b"x-litellm-response-cost": b"0.12"}, 12_000_000, 0),
+        ({b"budget-cost": b"-1"}, QUOTE.amount_microcents, 1),
+        ({b"budget-cost": b"nan"}, QUOTE.amount_microcents, 1),
+        ({b"budget-cost": b"1e3"}, QUOTE.amount_microcents, 1),
+        ({b"budget-cost": b"99999999999"}, QUOTE.amount_microcents, 1),
+        ({b"x-litellm-response-cost": b"99999999999"}, QUOTE.amount_microcents, 1),
+    ],
+)
+def test_reported_cost_of_a_trusted_upstream(
+    headers: dict[bytes, bytes], cost: int, ignored: int
+) -> None:
+    """A plain decimal within the cap is the cost; anything else is ignored and counted."""
+    one = meter(agent("reported"), headers=headers)
+    result = one.result()
+
+    assert result is not None
+    assert (result.cost_microcents, one.ignored_costs) == (cost, ignored)
+
+
+@pytest.mark.parametrize(
+    ("cost", "microcents", "ignored"),
+    [
+        ("0.29", 29_000_000, 0),
+        ("1e-7", 10, 0),
+        ('"0.29"', 29_000_000, 0),
+        ("0", 0, 0),
+        ("-0.1", QUOTE.amount_microcents, 1),
+        ("true", QUOTE.amount_microcents, 1),
+        ("[1]", QUOTE.amount_microcents, 1),
+        ("1e30", QUOTE.amount_microcents, 1),
+    ],
+)
+def test_reported_cost_in_the_body(cost: str, microcents: int, ignored: int) -> None:
+    """usage.cost in USD is the cost to the last digit; what is no cost is ignored and counted."""
+    one = meter(agent("reported"))
+    one.feed(b'{"cost":7,"usage":{"cost": %s, "prompt_tokens":1}}' % cost.encode())
+    result = one.result()
+
+    assert result is not None
+    assert (result.cost_microcents, one.ignored_costs) == (microcents, ignored)
+
+
+@pytest.mark.parametrize("mode", ["flat", "tokens"])
+def test_cost_of_an_untrusted_upstream_is_not_looked_at(mode: str) -> None:
+    """Only an agent whose price is reported may say what it has cost."""
+    result = meter(agent(mode), headers={b"budget-cost": b"0"}).result()
+
+    assert result is not None
+    assert result.cost_microcents == QUOTE.amount_microcents
+
+
+def test_broken_stream_is_priced_by_what_was_seen() -> None:
+    """Usage that had come is the cost; without it at least the quote is, and more if more came."""
+    with_usage = meter(agent(), is_stream=True)
+    with_usage.feed(ANTHROPIC_STREAM[:200])
+    without = meter(agent(), is_stream=True)
+    without.feed(b"data: {}\n\n" * 10_000)
+
+    first, second = with_usage.result(is_complete=False), without.result(is_complete=False)
+
+    assert first is not None
+    assert second is not None
+    assert first.usage == Usage(12, 1, 0)
+    assert second == Metered(50_000 * 60, "partial", None, None, "openai/gpt-4o-mini")
+
+
+def test_price_of_a_long_input_is_the_step_it_falls_in() -> None:
+    """Some models cost more per token above a length: the whole usage decides."""
+    price = PRICES.price_of("claude-sonnet-4-5")
+
+    assert price is not None
+    short, long = price.usd_of(Usage(1_000, 0, 0)), price.usd_of(Usage(300_000, 0, 0))
+    assert long > 300 * short
+
+
+def test_unknown_and_oversized_models_have_no_price() -> None:
+    """What the list does not know is no price, and no name fills the memory."""
+    assert PRICES.price_of("no-such-model") is None
+    assert PRICES.price_of("m" * 201) is None
+    assert PRICES.price_of("") is None
