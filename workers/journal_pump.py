@@ -1,47 +1,98 @@
 """The journal pump: reads the journal as one consumer of the group and posts it to the ledger."""
 
 import asyncio
+import time
 from typing import Any, cast
 
 import asyncpg
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from gateway.budgets.keys import JOURNAL, JOURNAL_GROUP
 from gateway.ledger.posting import post
 
+_log = structlog.get_logger()
 _BATCH = 500
-_BLOCK_MS = 1_000
+BLOCK_MS = 1_000
 # Longer than any batch takes: an entry idle for this long belongs to a worker that died.
-_CLAIM_IDLE_MS = 30_000
+CLAIM_IDLE_MS = 30_000
 _CLAIM_EVERY_S = 10.0
 _TRIM_EVERY_S = 1.0
 
 Batch = list[tuple[str, dict[str, str] | None]]
 
 
+class PumpMetrics:
+    """What the pump counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.posted = Counter(
+            "budget_gateway_journal_posted",
+            "Journal entries posted to the ledger, repeats included.",
+            registry=registry,
+        )
+        self.dead = Counter(
+            "budget_gateway_journal_dead",
+            "Journal entries that could not be booked and are kept in dead_entry.",
+            registry=registry,
+        )
+        self.lost = Counter(
+            "budget_gateway_journal_lost",
+            "Journal entries that somebody deleted before they were posted.",
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "budget_gateway_journal_lag_seconds",
+            "Age of the newest entry of the last batch when it was posted; 0 when none waits.",
+            registry=registry,
+        )
+        self.entries = Gauge(
+            "budget_gateway_journal_entries",
+            "Length of the journal; nothing is admitted above its maximum.",
+            registry=registry,
+        )
+
+
 class JournalPump:
-    """One reader of the journal. Any number of them may run: posting the same entry twice is none.
+    """One reader of the journal. Any number of them may run: an entry posted twice is booked once.
 
     An entry is acknowledged only after its transaction, and leaves the stream only once every
     entry before it is acknowledged. ``redis`` decodes replies and is used by nothing else, because
     it waits in XREADGROUP.
     """
 
-    def __init__(self, redis: Redis, pool: asyncpg.Pool, consumer: str) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        pool: asyncpg.Pool,
+        consumer: str,
+        metrics: PumpMetrics,
+        claim_idle_ms: int = CLAIM_IDLE_MS,
+    ) -> None:
         self._redis = redis
         self._pool = pool
         self._consumer = consumer
-        self._claimed_s = self._trimmed_s = 0.0
+        self._metrics = metrics
+        self._claim_idle_ms = claim_idle_ms
+        self._claimed_s = self._trimmed_s = float("-inf")
 
     async def run(self) -> None:
         """Pump until cancelled; any fault of a server is the supervisor's to repeat."""
-        await self._ensure_group()
-        # What this consumer had read and not acknowledged when it last stopped comes first.
-        while await self._post(await self._read("0")):
-            pass
+        await self.start()
         while True:
             await self.step()
+
+    async def start(self) -> None:
+        """Make the group where it is missing, and post what this consumer had left unfinished."""
+        # From the first entry on: posting one that was posted before changes nothing.
+        try:
+            await self._redis.xgroup_create(JOURNAL, JOURNAL_GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+        await self._finish_own()
 
     async def step(self) -> int:
         """Post what is new, or wait a second for it; return how many entries were posted."""
@@ -49,46 +100,67 @@ class JournalPump:
         posted = 0
         if now_s - self._claimed_s >= _CLAIM_EVERY_S:
             self._claimed_s = now_s
-            posted += await self._post(await self._claim())
-        posted += await self._post(await self._read(">"))
+            posted += await self._claim()
+        new = await self._read(">")
+        posted += await self._post(new)
+        # A stream id begins with the milliseconds of Redis.
+        age_s = time.time() - int(new[-1][0].partition("-")[0]) / 1000 if new else 0
+        self._metrics.lag_seconds.set(max(0, age_s))
         if now_s - self._trimmed_s >= _TRIM_EVERY_S:
             self._trimmed_s = now_s
             await self._trim()
         return posted
 
-    async def _ensure_group(self) -> None:
-        try:
-            await self._redis.xgroup_create(JOURNAL, JOURNAL_GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
+    async def _claim(self) -> int:
+        # Only the ids: what was claimed is then read like everything else that is pending here.
+        await self._redis.xautoclaim(
+            JOURNAL, JOURNAL_GROUP, self._consumer, self._claim_idle_ms, count=_BATCH, justid=True
+        )
+        return await self._finish_own()
+
+    async def _finish_own(self) -> int:
+        posted = 0
+        while batch := await self._read("0"):
+            posted += await self._post(batch)
+        return posted
 
     async def _read(self, after: str) -> Batch:
         streams: dict[Any, Any] = {JOURNAL: after}
         reply = await self._redis.xreadgroup(
-            JOURNAL_GROUP, self._consumer, streams, count=_BATCH, block=_BLOCK_MS
+            JOURNAL_GROUP, self._consumer, streams, count=_BATCH, block=BLOCK_MS
         )
         return cast(Batch, reply[0][1]) if reply else []
 
-    async def _claim(self) -> Batch:
-        reply = await self._redis.xautoclaim(
-            JOURNAL, JOURNAL_GROUP, self._consumer, _CLAIM_IDLE_MS, count=_BATCH
-        )
-        return cast(Batch, reply[1])
-
     async def _post(self, batch: Batch) -> int:
-        # An entry that was deleted under its reader comes without fields; there is nothing to post.
         entries = [(journal_id, fields) for journal_id, fields in batch if fields]
         if entries:
-            await post(self._pool, entries)
+            dead = await post(self._pool, entries)
+            self._metrics.posted.inc(len(entries) - dead)
+            if dead:
+                self._metrics.dead.inc(dead)
+                _log.error("journal_entries_dead", count=dead, first=entries[0][0])
+        if len(entries) < len(batch):
+            # Deleted under its reader: whoever did that took money out of the record.
+            lost = [journal_id for journal_id, fields in batch if not fields]
+            self._metrics.lost.inc(len(lost))
+            _log.error("journal_entries_lost", ids=lost)
         if batch:
             await self._redis.xack(JOURNAL, JOURNAL_GROUP, *(journal_id for journal_id, _ in batch))
         return len(batch)
 
     async def _trim(self) -> None:
-        # Never MAXLEN: it would drop entries that no transaction has seen.
-        pending = await self._redis.xpending(JOURNAL, JOURNAL_GROUP)
+        # Never MAXLEN: it would drop entries that no transaction has seen. First what was
+        # delivered, then what is pending: the other way round, what another pump is given in
+        # between would be taken for posted.
         groups = await self._redis.xinfo_groups(JOURNAL)
-        delivered = next(g["last-delivered-id"] for g in groups if g["name"] == JOURNAL_GROUP)
-        keep_from = pending["min"] or delivered
+        keep_from = min((group["last-delivered-id"] for group in groups), key=_place)
+        for group in groups:
+            oldest = (await self._redis.xpending(JOURNAL, group["name"]))["min"]
+            keep_from = min(keep_from, oldest or keep_from, key=_place)
         await self._redis.xtrim(JOURNAL, minid=keep_from, approximate=True)
+        self._metrics.entries.set(await self._redis.xlen(JOURNAL))
+
+
+def _place(journal_id: str) -> tuple[int, int]:
+    milliseconds, _, number = journal_id.partition("-")
+    return int(milliseconds), int(number)

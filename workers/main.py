@@ -6,35 +6,48 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+import orjson
 import structlog
-from arq.connections import RedisSettings, create_pool
+import uvicorn
+from arq.connections import ArqRedis
 from arq.cron import CronJob, cron
 from arq.worker import Worker
-from redis.asyncio import Redis
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from gateway.budgets.address import read_address
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.connection import Connection
 from gateway.budgets.scripts import load_scripts
-from gateway.errors import GatewayError
+from gateway.errors import ConfigError, GatewayError, StoreUnavailable
 from gateway.ledger.migrations import ensure_partitions
 from gateway.ledger.pool import open_pool
 from gateway.settings import Settings
-from workers.journal_pump import JournalPump
-from workers.outbox import deliver_forever
-from workers.sweeper import sweep_forever
+from gateway.telemetry import new_registry
+from workers.journal_pump import BLOCK_MS, JournalPump, PumpMetrics
+from workers.outbox import OutboxMetrics, deliver_forever
+from workers.sweeper import SweeperMetrics, sweep_forever
 
 _log = structlog.get_logger()
 
+_OPS_PORT = 9466
 # Nobody waits for a reply here, so a slow Redis is better than a call of unknown outcome.
 _STORE_DEADLINE_MS = 5_000
+# A Redis that was stopped or cut off sends no error; the pump's own wait must fit in.
+_SOCKET_TIMEOUT_S = 4 + BLOCK_MS / 1000
 _PAUSE_FIRST_S, _PAUSE_MAX_S = 0.2, 5.0
+# A loop that has run for this long since it failed has been around at least once.
+_STEADY_S = 3.0
 _FAULTS = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, GatewayError, OSError)
 
 Loop = Callable[[], Awaitable[None]]
@@ -55,85 +68,192 @@ async def work(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. Servers that go away are waited for; the process stays.
 
     Raises:
-        LedgerUnavailable: Postgres cannot be reached at the start.
+        LedgerUnavailable, StoreUnavailable: Postgres or Redis cannot be reached at the start.
+        ConfigError: the ops port cannot be used.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+            stack.callback(loop.remove_signal_handler, number)
         pool = await open_pool(settings.database_url)
         stack.push_async_callback(pool.close)
         scripts = load_scripts()
         connection = Connection(read_address(settings.redis_url), scripts, _STORE_DEADLINE_MS)
         await connection.start()
         stack.push_async_callback(connection.close)
+        if not await connection.tried():
+            raise StoreUnavailable(connection.problem)
         budgets = Bookkeeping(
             connection, scripts, settings.hold_ttl_ms, settings.journal_entries_max
         )
-        loops = await _loops(stack, settings, pool, budgets)
-        tasks = [asyncio.create_task(supervise(name, run)) for name, run in loops.items()]
+        registry = new_registry()
+        supervised = Supervisor(registry)
+
+        def trouble() -> str:
+            return connection.problem or supervised.trouble(loop.time())
+
+        await _serve_ops(stack, settings, _ops_app(registry, trouble))
+        loops = _loops(stack, settings, pool, budgets, registry)
+        tasks = [asyncio.create_task(supervised.keep(name, run)) for name, run in loops.items()]
         await stop.wait()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _loops(
-    stack: contextlib.AsyncExitStack, settings: Settings, pool: asyncpg.Pool, budgets: Bookkeeping
+class Supervisor:
+    """Runs loops again whenever they fail, so that no fault of a server ends the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        # Name to the reason of its last failure and the instant it was begun again.
+        self._failures: dict[str, tuple[str, float]] = {}
+        self._failed = Counter(
+            "budget_gateway_loop_failures",
+            "Failures of a loop of the worker; it is begun again each time.",
+            ["loop"],
+            registry=registry,
+        )
+
+    def trouble(self, now_s: float) -> str:
+        """Return why a loop is not running steadily, or nothing."""
+        troubles = (why for why, begun_s in self._failures.values() if now_s - begun_s < _STEADY_S)
+        return next(troubles, "")
+
+    async def keep(self, name: str, run: Loop) -> None:
+        """Run a loop until cancelled; a bug is logged with its trace, a server's fault without."""
+        pause_s, loop = _PAUSE_FIRST_S, asyncio.get_running_loop()
+        while True:
+            begun_s = loop.time()
+            try:
+                await run()
+            except _FAULTS as error:
+                why = f"{name} failed: {error or type(error).__name__}."
+                _log.warning("loop_failed", loop=name, error=why)
+            # The top of a job: a bug in one loop must not end the others.
+            except Exception as error:
+                why = f"{name} failed: {error!r}."
+                _log.exception("loop_broken", loop=name)
+            else:
+                why = f"{name} ended."
+            self._failed.labels(name).inc()
+            if loop.time() - begun_s > 2 * _PAUSE_MAX_S:
+                pause_s = _PAUSE_FIRST_S
+            self._failures[name] = (why, float("inf"))
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+            self._failures[name] = (why, loop.time())
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+
+def _loops(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    pool: asyncpg.Pool,
+    budgets: Bookkeeping,
+    registry: CollectorRegistry,
 ) -> dict[str, Loop]:
     # The pump waits in XREADGROUP, so its client is its own.
-    clients = [Redis.from_url(settings.redis_url, decode_responses=True) for _ in range(2)]
-    for client in clients:
-        stack.push_async_callback(client.aclose)
+    client = Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        encoding_errors="replace",
+        socket_timeout=_SOCKET_TIMEOUT_S,
+    )
+    stack.push_async_callback(client.aclose)
     consumer = f"{socket.gethostname()}-{os.getpid()}"
-    pump_client, sweep_client = clients
-
-    async def timetable_loop() -> None:
-        # arq ends for good when Redis blinks, so every life gets a worker of its own.
-        queue = await create_pool(RedisSettings.from_dsn(settings.redis_url))
-        worker = Worker(
-            functions=[keep_partitions],
-            cron_jobs=timetable(),
-            redis_pool=queue,
-            handle_signals=False,
-            queue_name="bg:arq",
-            health_check_key="bg:arq:health",
-            ctx={"pool": pool},
-        )
-        # Not awaited directly: arq takes a cancellation for its own end and swallows it.
-        run = asyncio.create_task(worker.async_run())
-        try:
-            await asyncio.wait([run])
-            run.result()
-        finally:
-            run.cancel()
-            await asyncio.wait([run])
-            # Not worker.close(): it closes in a way that redis-py 5 warns of.
-            await queue.aclose()
-
+    pump, sweeper, outbox = PumpMetrics(registry), SweeperMetrics(registry), OutboxMetrics(registry)
     return {
-        "journal_pump": lambda: JournalPump(pump_client, pool, consumer).run(),
-        "sweeper": lambda: sweep_forever(sweep_client, budgets),
-        "outbox": lambda: deliver_forever(pool, budgets),
-        "timetable": timetable_loop,
+        "journal_pump": lambda: JournalPump(client, pool, consumer, pump).run(),
+        "sweeper": lambda: sweep_forever(budgets, sweeper),
+        "outbox": lambda: deliver_forever(pool, budgets, outbox),
+        "timetable": lambda: run_timetable(settings.redis_url, pool),
     }
 
 
-async def supervise(name: str, run: Loop) -> None:
-    """Run a loop again whenever it fails; a bug is logged with its trace."""
-    pause_s = _PAUSE_FIRST_S
-    loop = asyncio.get_running_loop()
-    while True:
-        began_s = loop.time()
-        try:
-            await run()
-        except _FAULTS as error:
-            _log.warning("loop_failed", loop=name, error=str(error))
-        # The top of a job: a bug in one loop must not end the others.
-        except Exception:
-            _log.exception("loop_broken", loop=name)
-        if loop.time() - began_s > 2 * _PAUSE_MAX_S:
-            pause_s = _PAUSE_FIRST_S
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
-        pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+async def run_timetable(redis_url: str, pool: asyncpg.Pool) -> None:
+    """Run the periodic jobs until cancelled.
+
+    arq ends for good when Redis blinks, so every life gets a worker of its own.
+    """
+    queue = job_queue(redis_url)
+    worker = Worker(
+        functions=[keep_partitions],
+        cron_jobs=timetable(),
+        redis_pool=queue,
+        handle_signals=False,
+        queue_name=queue.default_queue_name,
+        health_check_key="bg:arq:health",
+        job_serializer=queue.job_serializer,
+        job_deserializer=queue.job_deserializer,
+        timezone=UTC,
+        ctx={"pool": pool},
+    )
+    # Not awaited directly: arq takes a cancellation for its own end and swallows it.
+    run = asyncio.create_task(worker.async_run())
+    try:
+        await asyncio.wait([run])
+        run.result()
+    finally:
+        jobs = [run, *worker.tasks.values()]
+        for job in jobs:
+            job.cancel()
+        await asyncio.wait(jobs)
+        # Not worker.close(): it closes in a way that redis-py 5 warns of.
+        await queue.aclose(close_connection_pool=True)
+
+
+def job_queue(redis_url: str) -> ArqRedis:
+    """Return a client of the jobs. They travel as JSON: arq's own pickle would run what it reads.
+
+    From the URL, because arq's own settings drop the TLS options of one.
+    """
+    return ArqRedis(
+        ConnectionPool.from_url(redis_url, socket_timeout=_SOCKET_TIMEOUT_S),
+        job_serializer=lambda job: orjson.dumps(job, default=repr),
+        job_deserializer=orjson.loads,
+        default_queue_name="bg:arq",
+    )
+
+
+def _ops_app(registry: CollectorRegistry, trouble: Callable[[], str]) -> Starlette:
+    async def livez(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_request: Request) -> Response:
+        sentence = trouble()
+        return PlainTextResponse(f"{sentence or 'ok'}\n", status_code=503 if sentence else 200)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    routes = {"/livez": livez, "/readyz": readyz, "/metrics": metrics}
+    return Starlette(routes=[Route(path, answer) for path, answer in routes.items()])
+
+
+class _OpsServer(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the process."""
+        yield
+
+
+async def _serve_ops(stack: contextlib.AsyncExitStack, settings: Settings, app: Starlette) -> None:
+    port = _OPS_PORT if settings.ops_port is None else settings.ops_port
+    if not port:
+        return
+    try:
+        family = socket.AF_INET6 if ":" in settings.ops_host else socket.AF_INET
+        bound = stack.enter_context(socket.create_server((settings.ops_host, port), family=family))
+    except OSError as error:
+        raise ConfigError(
+            f"The ops port {settings.ops_host}:{port} is not free: {error}."
+        ) from error
+    config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", access_log=False)
+    server = _OpsServer(config)
+    task = asyncio.create_task(server.serve(sockets=[bound]))
+
+    async def stop_server() -> None:
+        server.should_exit = True
+        await asyncio.wait([task])
+
+    stack.push_async_callback(stop_server)

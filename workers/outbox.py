@@ -1,83 +1,104 @@
 """The outbox: tells Redis what Postgres has decided: credits, corrections and repairs."""
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import asyncpg
 import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter
 
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.changes import Correction, Credit, Repair
-from gateway.errors import StoreError, StoreUnavailable
+from gateway.errors import StoreError
+from gateway.ledger.outbox import Due, bury, finish, lease, put_off
 
+_log = structlog.get_logger()
 _EVERY_S = 1.0
-_BATCH = 100
-# Less than the seven days for which Redis remembers what it has applied.
-_DRIVE_H = 72
-
-# A lease keeps other workers away; the fence keeps a worker whose lease has run out from marking.
-_LEASE = f"""
-UPDATE outbox SET lease_until = now() + interval '30 s', fence = fence + 1, attempts = attempts + 1
-WHERE id IN (
-    SELECT id FROM outbox
-    WHERE done_at IS NULL AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
-    ORDER BY id LIMIT {_BATCH} FOR UPDATE SKIP LOCKED
-)
-RETURNING id, kind, payload, fence, attempts, created_at < now() - interval '{_DRIVE_H} h' AS is_old
-"""
-_DONE = """
-UPDATE outbox SET done_at = now(), result = $3, last_error = $4, lease_until = NULL
-WHERE id = $1 AND fence = $2
-"""
-_AGAIN = """
-UPDATE outbox SET due_at = now() + make_interval(secs => least(300, power(2, least($4, 9)))),
-    last_error = $3, lease_until = NULL
-WHERE id = $1 AND fence = $2
-"""
-_GONE = "UPDATE credit_entry SET state = 'gone' WHERE id = $1 AND state = 'asked'"
+_ROWS_MAX = 100
 
 
-async def deliver_forever(pool: asyncpg.Pool, budgets: Bookkeeping) -> None:
+class OutboxMetrics:
+    """What the outbox counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rows = Counter(
+            "budget_gateway_outbox_rows",
+            "Rows of the outbox by what became of them: the word of Redis, again, or dead.",
+            ["end"],
+            registry=registry,
+        )
+
+
+class End(NamedTuple):
+    """What became of one try; ``text`` is the word of Redis, or the reason."""
+
+    kind: Literal["done", "again", "dead"]
+    text: str
+
+
+async def deliver_forever(pool: asyncpg.Pool, budgets: Bookkeeping, metrics: OutboxMetrics) -> None:
     """Deliver until cancelled, every second or as long as there is more."""
     while True:
-        if await deliver(pool, budgets) < _BATCH:
+        if await deliver(pool, budgets, metrics) < _ROWS_MAX:
             await asyncio.sleep(_EVERY_S)
 
 
-async def deliver(pool: asyncpg.Pool, budgets: Bookkeeping) -> int:
+async def deliver(
+    pool: asyncpg.Pool, budgets: Bookkeeping, metrics: OutboxMetrics | None = None
+) -> int:
     """Deliver what is due and return how many rows were taken.
 
-    A row is done once Redis has applied it, now or before: the scripts know it by its own id. An
-    unreachable Redis puts it off; a refusal, or 72 hours without success, ends it as ``dead``.
+    A row is done once Redis has applied it, now or before: the scripts know it by its own id. What
+    Redis cannot take yet is put off, for at most 72 hours. What it can never take is given up.
     """
-    rows = await pool.fetch(_LEASE)
-    for row in sorted(rows, key=lambda row: row["id"]):
-        payload = orjson.loads(row["payload"])
-        try:
-            result = await _apply(budgets, row["kind"], payload)
-        except StoreUnavailable as error:
-            if row["is_old"]:
-                await pool.execute(_DONE, row["id"], row["fence"], "dead", str(error))
-            else:
-                await pool.execute(_AGAIN, row["id"], row["fence"], str(error), row["attempts"])
-            continue
-        except (StoreError, KeyError, TypeError, ValueError) as error:
-            await pool.execute(_DONE, row["id"], row["fence"], "dead", repr(error))
-            continue
-        if result == "GONE":
-            await pool.execute(_GONE, payload["id"])
-        await pool.execute(_DONE, row["id"], row["fence"], result, None)
+    if budgets.wire.node is None:
+        return 0
+    rows = await lease(pool, _ROWS_MAX)
+    ends = await asyncio.gather(*(_try(budgets, due) for due in rows))
+    for due, end in zip(rows, ends, strict=True):
+        if end.kind == "done":
+            await finish(pool, due, end.text)
+        elif end.kind == "again":
+            await put_off(pool, due, end.text)
+        else:
+            _log.error("outbox_row_dead", row=due.id, kind=due.kind, reason=end.text)
+            await bury(pool, due, end.text)
+        if metrics is not None:
+            metrics.rows.labels(end.text if end.kind == "done" else end.kind).inc()
     return len(rows)
 
 
-async def _apply(budgets: Bookkeeping, kind: str, payload: dict[str, Any]) -> str:
+async def _try(budgets: Bookkeeping, due: Due) -> End:
+    if due.is_over:
+        return End("dead", "It was not delivered within 72 hours of its first try.")
+    try:
+        change = _change(due.kind, due.payload)
+    except (KeyError, TypeError, ValueError) as error:
+        return End("dead", f"The payload of a {due.kind} cannot be read: {error!r}.")
+    try:
+        word = await _apply(budgets, change)
+    # Refusals too are tried again: a wrong password, permission or time zone is mended within
+    # hours, and a credit given up is money.
+    except (StoreError, KeyError, ValueError, OSError) as error:
+        return End("again", str(error))
+    return End("again", "Redis does not know the org yet.") if word == "COLD" else End("done", word)
+
+
+def _change(kind: str, payload: Mapping[str, Any]) -> Credit | Correction | Repair:
     if kind == "credit":
-        word = await budgets.credit(Credit(**payload))
-        if word == "COLD":
-            raise StoreUnavailable("The org is not in Redis yet.")
-        return word
+        return Credit(**payload)
     if kind == "correct":
-        detail = orjson.dumps(payload.pop("detail", {}))
-        return await budgets.correct(Correction(**payload, detail=detail))
+        fields = {name: value for name, value in payload.items() if name != "detail"}
+        return Correction(**fields, detail=orjson.dumps(payload.get("detail", {})))
     changes = tuple((window, scope, amount) for window, scope, amount in payload["changes"])
-    return await budgets.repair(Repair(payload["id"], payload["org"], changes))
+    return Repair(payload["id"], payload["org"], changes)
+
+
+async def _apply(budgets: Bookkeeping, change: Credit | Correction | Repair) -> str:
+    if isinstance(change, Credit):
+        return await budgets.credit(change)
+    if isinstance(change, Correction):
+        return await budgets.correct(change)
+    return await budgets.repair(change)

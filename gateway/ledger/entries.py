@@ -10,8 +10,10 @@ import orjson
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX
 
 Kind = Literal["settle", "expire", "correct", "credit", "alert"]
-_KINDS = frozenset(("settle", "expire", "correct", "credit", "alert"))
+SPENDERS = frozenset(("settle", "expire", "correct"))
+_KINDS = SPENDERS | {"credit", "alert"}
 _ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
+_WINDOW = re.compile(r"(hour|day|week|month):([A-Za-z0-9_-]{1,48})|(total)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Instants outside would make partitions without end; a ULID of a sane clock is always inside.
 _FIRST_MS, _LAST_MS = 1_577_836_800_000, 4_102_444_800_000
@@ -52,16 +54,15 @@ def read_entry(journal_id: str, fields: Mapping[str, str]) -> Entry:
     amount, counted = _amount(fields, "amount"), _amount(fields, "counted")
     if amount < 0 and kind in ("settle", "expire"):
         raise ValueError(f"amount is {amount}; a {kind} is never negative")
-    if kind == "correct" and not fields.get("entry_id"):
-        raise ValueError("entry_id is empty; a correction needs one")
     return Entry(
         journal_id,
         _word(fields, "epoch"),
         cast(Kind, kind),
         _word(fields, "id"),
-        fields.get("entry_id", ""),
+        _entry_id(fields, kind),
         _word(fields, "org"),
-        fields.get("agent", ""),
+        # The aggregates keep the org under the agent '', so no spender may have that name.
+        _word(fields, "agent") if kind in SPENDERS or fields.get("agent") else "",
         amount,
         counted,
         _instant(fields, "reserved_ms"),
@@ -76,6 +77,12 @@ def _word(fields: Mapping[str, str], name: str) -> str:
     if not _ID.fullmatch(text):
         raise ValueError(f"{name} is {text!r}; expected 1 to 48 letters, digits, _ or -")
     return text
+
+
+def _entry_id(fields: Mapping[str, str], kind: str) -> str:
+    if kind in ("settle", "expire") and fields.get("entry_id"):
+        raise ValueError(f"entry_id is {fields['entry_id']!r}; a {kind} has none")
+    return _word(fields, "entry_id") if kind == "correct" or fields.get("entry_id") else ""
 
 
 def _amount(fields: Mapping[str, str], name: str) -> int:
@@ -93,10 +100,13 @@ def _instant(fields: Mapping[str, str], name: str) -> datetime:
 
 
 def _windows(fields: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    pairs = [window.partition(":")[::2] for window in fields.get("windows", "").split(",")]
-    if not all(re.fullmatch(r"(?:hour|day|week|month|total)", kind) for kind, _ in pairs):
-        raise ValueError(f"windows is {fields.get('windows')!r}; expected kind:id,...,total")
-    return tuple((kind, window_id) for kind, window_id in pairs)
+    text = fields.get("windows", "")
+    found = [_WINDOW.fullmatch(window) for window in text.split(",")]
+    windows = {match[1] or match[3]: match[2] or "" for match in found if match}
+    # One of a kind: a repeated one would be counted twice.
+    if len(windows) != len(found):
+        raise ValueError(f"windows is {text!r}; expected kind:id,...,total")
+    return tuple(windows.items())
 
 
 def _detail(fields: Mapping[str, str]) -> dict[str, object]:

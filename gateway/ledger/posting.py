@@ -10,72 +10,94 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import asyncpg
-import orjson
-from ulid import ULID
 
-from gateway.ledger.entries import Entry, read_entry
+from gateway.ledger.entries import SPENDERS, Entry, read_entry
 from gateway.ledger.migrations import ensure_partitions
+from gateway.ledger.rows import Dead, alert_row, dead_row, repair_row, unread_row, usage_row
 from gateway.ledger.sql import statement
 
 _INSERT = statement("insert_usage_entry")
 _KNOWN = statement("select_known_entry")
 _SPEND = statement("add_spend_window")
 _ASK = statement("ask_outbox")
-_WINDOWS = ("hour", "day", "week", "month")
 # Two pumps can meet on aggregate rows in spite of the order; Postgres then ends one of them.
 _ATTEMPTS = 5
 
 
-async def post(pool: asyncpg.Pool, batch: Sequence[tuple[str, Mapping[str, str]]]) -> None:
-    """Book a batch of (journal id, fields) as one transaction; a batch booked before is no change.
+async def post(pool: asyncpg.Pool, batch: Sequence[tuple[str, Mapping[str, str]]]) -> int:
+    """Book a batch of (journal id, fields); a batch booked before is no change.
+
+    It is one transaction, unless Postgres refuses a row: then the batch is halved until that entry
+    stands alone and is kept aside. Returns how many entries were kept aside.
 
     Raises:
-        asyncpg.PostgresError: nothing of the batch is booked.
+        asyncpg.PostgresError: not all of the batch is booked; it must be posted again.
     """
     entries, dead = _read(batch)
     async with pool.acquire() as connection:
-        for attempt in range(_ATTEMPTS):
-            try:
-                async with connection.transaction():
-                    await _book(connection, entries, dead)
-                return
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
-                if attempt + 1 == _ATTEMPTS:
-                    raise
-            except asyncpg.CheckViolationError as error:
-                # No partition for a month yet: made outside, because it locks the table.
-                if attempt + 1 == _ATTEMPTS or "no partition" not in str(error):
-                    raise
-                await ensure_partitions(connection, [entry.reserved_at for entry in entries])
+        return await _post(connection, entries, dead)
+
+
+async def _post(
+    connection: asyncpg.pool.PoolConnectionProxy, entries: list[Entry], dead: list[Dead]
+) -> int:
+    try:
+        await _transact(connection, entries, dead)
+        return len(dead)
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        if not entries:
+            raise
+        if len(entries) == 1:
+            return await _post(connection, [], [*dead, dead_row(entries[0], error)])
+    half = len(entries) // 2
+    kept_aside = await _post(connection, entries[:half], dead)
+    return kept_aside + await _post(connection, entries[half:], [])
+
+
+async def _transact(
+    connection: asyncpg.pool.PoolConnectionProxy, entries: list[Entry], dead: list[Dead]
+) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            async with connection.transaction():
+                await _book(connection, entries, dead)
+            return
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+            if attempt == _ATTEMPTS:
+                raise
+        except asyncpg.CheckViolationError as error:
+            # Without the name of a constraint it says that no partition holds the month.
+            if attempt == _ATTEMPTS or error.constraint_name is not None:
+                raise
+            await ensure_partitions(connection, [entry.reserved_at for entry in entries])
 
 
 def _read(
     batch: Sequence[tuple[str, Mapping[str, str]]],
-) -> tuple[list[Entry], list[tuple[str, str, str]]]:
+) -> tuple[list[Entry], list[Dead]]:
     entries, dead = [], []
     for journal_id, fields in batch:
         try:
             entries.append(read_entry(journal_id, fields))
         except ValueError as error:
-            source = f"{fields.get('epoch', '')}/{journal_id}"
-            dead.append((source, _json(dict(fields)), str(error)))
+            dead.append(unread_row(journal_id, fields, str(error)))
     return entries, dead
 
 
 async def _book(
     connection: asyncpg.pool.PoolConnectionProxy,
     entries: list[Entry],
-    dead: list[tuple[str, str, str]],
+    dead: list[Dead],
 ) -> None:
     changed = await _book_spend(connection, entries)
-    spenders = [entry for entry in entries if entry.kind in ("settle", "expire", "correct")]
+    spenders = [entry for entry in entries if entry.kind in SPENDERS]
     repairs = [
         (entry, changed[entry.source] - entry.counted_microcents)
         for entry in spenders
         if entry.source in changed and changed[entry.source] != entry.counted_microcents
     ]
     if repairs:
-        asked = [_repair(entry, difference) for entry, difference in repairs]
+        asked = [repair_row(entry, difference) for entry, difference in repairs]
         await connection.execute(_ASK, *map(list, zip(*asked, strict=True)))
     credits = [entry.id for entry in entries if entry.kind == "credit"]
     if credits:
@@ -87,7 +109,7 @@ async def _book(
     await connection.executemany(
         "INSERT INTO alert (org, kind, detail, at, source) VALUES ($1, $2, $3, $4, $5) "
         "ON CONFLICT (source) DO NOTHING",
-        [_alert(entry) for entry in entries if entry.kind == "alert"],
+        [alert_row(entry) for entry in entries if entry.kind == "alert"],
     )
     await connection.executemany(
         "INSERT INTO dead_entry (source, fields, reason) VALUES ($1, $2, $3) "
@@ -101,12 +123,12 @@ async def _book_spend(
 ) -> dict[str, int]:
     """Return by source what each entry has changed; a replayed entry is not in it."""
     spenders = sorted(
-        (entry for entry in entries if entry.kind in ("settle", "expire", "correct")),
+        (entry for entry in entries if entry.kind in SPENDERS),
         key=lambda entry: (entry.id, entry.reserved_at, entry.kind == "correct"),
     )
     if not spenders:
         return {}
-    rows = [_row(entry, entry.kind, entry.amount_microcents) for entry in spenders]
+    rows = [usage_row(entry, entry.kind, entry.amount_microcents) for entry in spenders]
     inserted = await _insert(connection, rows)
     changed = {
         entry.source: entry.amount_microcents for entry in spenders if entry.source in inserted
@@ -137,7 +159,9 @@ async def _meet(
         for entry in new
         if entry.kind == "settle" and entry.id in expired
     ]
-    inserted = await _insert(connection, [_row(entry, "late", amount) for entry, amount in meeting])
+    inserted = await _insert(
+        connection, [usage_row(entry, "late", amount) for entry, amount in meeting]
+    )
     late = [(entry, amount) for entry, amount in meeting if entry.source in inserted]
     silent = [entry for entry in new if entry.source not in inserted]
     if len(late) < len(meeting):
@@ -174,57 +198,3 @@ async def _add_spend(
     if spent:
         rows = [(*key, amount) for key, amount in sorted(spent.items())]
         await connection.execute(_SPEND, *map(list, zip(*rows, strict=True)))
-
-
-def _row(entry: Entry, kind: str, amount_microcents: int) -> tuple[object, ...]:
-    detail, windows = entry.detail, dict(entry.windows)
-    return (
-        entry.id,
-        kind,
-        entry.entry_id,
-        entry.reserved_at,
-        entry.org,
-        entry.agent,
-        amount_microcents,
-        entry.counted_microcents,
-        *(windows.get(window) for window in _WINDOWS),
-        entry.at,
-        _text(detail.get("model")),
-        *(_count(detail.get(name)) for name in ("input_tokens", "output_tokens", "cached_tokens")),
-        _text(detail.get("price_id")),
-        _text(detail.get("source")),
-        _count(detail.get("status")),
-        _count(detail.get("duration_ms")),
-        _text(detail.get("key_id")),
-        entry.journal_id,
-        entry.epoch,
-    )
-
-
-def _text(value: object) -> str | None:
-    # Postgres text cannot hold NUL, and a name of a model is an upstream's to choose.
-    return value[:200].replace("\x00", "") if isinstance(value, str) and value else None
-
-
-def _json(value: object) -> str:
-    # jsonb cannot hold NUL either.
-    return orjson.dumps(value).decode().replace("\\u0000", "")
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**31 else None
-
-
-def _repair(entry: Entry, difference: int) -> tuple[str, str, str, str]:
-    changes = [
-        (f"{kind}:{window_id}" if window_id else kind, scope, difference)
-        for kind, window_id in entry.windows
-        for scope in ("org", f"agent.{entry.agent}")
-    ]
-    payload = {"id": str(ULID()), "org": entry.org, "changes": changes}
-    return "repair", entry.org, _json(payload), f"repair/{entry.source}"
-
-
-def _alert(entry: Entry) -> tuple[object, ...]:
-    kind = _text(entry.detail.get("alert")) or "unknown"
-    return entry.org, kind, _json(entry.detail), entry.at, entry.source

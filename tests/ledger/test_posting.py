@@ -17,8 +17,8 @@ import orjson
 import pytest
 from ulid import ULID
 
-from gateway.ledger.migrations import migrate
 from gateway.ledger.posting import post
+from tests.until import until
 
 RESERVED_MS = 1_795_348_800_000
 _NUMBERS = itertools.count(1)
@@ -209,7 +209,14 @@ async def test_any_replay_of_any_history_sums_the_same(pool: asyncpg.Pool, seed:
         ("org", "a b"),
         ("reserved_ms", "0"),
         ("windows", "year:2026"),
+        ("windows", "day:2026-11-22,day:2026-11-22,total"),
+        ("windows", "day:2026\x0011,total"),
+        ("windows", "day:,total"),
         ("id", "\x00"),
+        ("agent", ""),
+        ("agent", "a\x00b"),
+        ("entry_id", "K1"),
+        ("epoch", "1\x00"),
     ],
 )
 async def test_unreadable_entry_is_kept_aside(pool: asyncpg.Pool, field: str, text: str) -> None:
@@ -225,17 +232,149 @@ async def test_unreadable_entry_is_kept_aside(pool: asyncpg.Pool, field: str, te
     assert dead["reason"].startswith(field) or field == "kind"
 
 
+async def test_text_that_only_looks_like_nul_is_kept_aside_whole(pool: asyncpg.Pool) -> None:
+    """P5: jsonb has no NUL; a text that says backslash u0000 is no NUL and stays as it was."""
+    journal_id, fields = entry("settle", new_id(), 300)
+
+    await post(pool, [(journal_id, {**fields, "v": "2", "detail": "a\\u0000b\x00c"})])
+
+    kept = orjson.loads(await pool.fetchval("SELECT fields FROM dead_entry"))
+    assert kept["detail"] == "a\\u0000bc"
+
+
+async def test_row_that_postgres_refuses_is_kept_aside_alone(pool: asyncpg.Pool) -> None:
+    """P5: a sum beyond what the column holds stops one entry, not the other 99 of its batch."""
+    await pool.execute(
+        "INSERT INTO spend_window VALUES ('full', '', 'total', '', 9223372036854775807)"
+    )
+    batch = [entry("settle", new_id(), 1) for _ in range(100)]
+    journal_id, fields = batch[37]
+    batch[37] = (journal_id, {**fields, "org": "full"})
+
+    kept_aside = await post(pool, batch)
+    await post(pool, batch)
+
+    assert kept_aside == 1
+    assert len(await rows(pool)) == 99
+    assert (await aggregates(pool))["researcher", "total"] == 99
+    [dead] = await pool.fetch("SELECT source, fields, reason FROM dead_entry")
+    assert dead["source"] == f"1/{journal_id}"
+    assert orjson.loads(dead["fields"])["amount_microcents"] == 1
+    assert "out of range" in dead["reason"]
+
+
+async def test_unreadable_detail_loses_only_itself(pool: asyncpg.Pool) -> None:
+    """P5: the money is booked although nobody can say which model it was for."""
+    settles = [entry("settle", new_id(), 300) for _ in range(3)]
+    details = ["{", "[1]", '{"model":"m\\u0000x","input_tokens":-1,"status":"200"}']
+
+    await post(
+        pool,
+        [(id, {**f, "detail": text}) for (id, f), text in zip(settles, details, strict=True)],
+    )
+
+    found = await pool.fetch("SELECT model, input_tokens, status FROM usage_entry ORDER BY model")
+    assert [tuple(row) for row in found] == [("mx", None, None), (None,) * 3, (None,) * 3]
+
+
+async def test_credit_entry_confirms_its_credit(pool: asyncpg.Pool) -> None:
+    """P1: a credit changes no spend; its entry says that Redis has applied it."""
+    await pool.execute("INSERT INTO org (org, timezone) VALUES ('acme', 'UTC')")
+    credit_id = new_id()
+    await pool.execute(
+        "INSERT INTO credit_entry (id, org, scope, window_kind, window_id, amount_microcents, "
+        "cause, actor) VALUES ($1, 'acme', 'org', 'total', '', 500, 'test', 'me')",
+        credit_id,
+    )
+    journal_id, fields = entry("credit", credit_id, 500)
+
+    await post(pool, [(journal_id, {**fields, "entry_id": credit_id, "agent": ""})])
+
+    assert await pool.fetchval("SELECT state FROM credit_entry") == "applied"
+    assert await rows(pool) == []
+
+
+async def test_alert_entry_becomes_one_alert(pool: asyncpg.Pool) -> None:
+    """P3: what a script noticed is one row, however often it is posted."""
+    journal_id, fields = entry("alert", new_id(), 0)
+    alert = (journal_id, {**fields, "detail": '{"alert":"denied","budget":"org.day"}'})
+
+    await post(pool, [alert])
+    await post(pool, [alert])
+
+    [row] = await pool.fetch("SELECT org, kind, detail FROM alert")
+    assert (row["org"], row["kind"]) == ("acme", "denied")
+    assert orjson.loads(row["detail"])["budget"] == "org.day"
+
+
+async def test_second_late_settle_is_taken_back(pool: asyncpg.Pool) -> None:
+    """P2 P4: of two settles that meet one expire the first is late, the other is repaired."""
+    reservation_id = new_id()
+    batch = [
+        entry("expire", reservation_id, 500),
+        entry("settle", reservation_id, 300, -200),
+        entry("settle", reservation_id, 400, -100),
+    ]
+
+    await post(pool, batch)
+    await post(pool, batch)
+
+    assert await rows(pool) == [("expire", 500), ("late", -200)]
+    assert [changes[0][2] for changes in await repairs(pool)] == [100]
+
+
 async def test_ledger_is_append_only(pool: asyncpg.Pool) -> None:
-    """P1: no row is changed, deleted or truncated."""
+    """P1: no row is changed, deleted or truncated, in the ledger or in a partition of it."""
     await post(pool, [entry("settle", new_id(), 300)])
 
-    for statement in (
-        "UPDATE usage_entry SET amount_microcents = 0",
-        "DELETE FROM usage_entry",
-        "TRUNCATE usage_entry",
-    ):
-        with pytest.raises(asyncpg.RaiseError, match="append-only"):
-            await pool.execute(statement)
+    for table in ("usage_entry", "usage_entry_2026_11"):
+        for statement in ("UPDATE {} SET amount_microcents = 0", "DELETE FROM {}", "TRUNCATE {}"):
+            with pytest.raises(asyncpg.RaiseError, match="append-only"):
+                await pool.execute(statement.format(table))
+
+
+async def test_deadlock_is_posted_again(pool: asyncpg.Pool) -> None:
+    """P3: a batch that Postgres ends because of a deadlock is booked in another attempt."""
+    await post(pool, [entry("settle", new_id(), 0)])
+    row = "SELECT 1 FROM spend_window WHERE agent = $1 AND \"window\" = 'total' FOR UPDATE"
+    async with pool.acquire() as other, other.transaction():
+        # The pump locks the org's row before the agent's; this does it the other way round.
+        await other.execute("SET LOCAL deadlock_timeout = '10min'")
+        await other.execute(row, "researcher")
+        posting = asyncio.create_task(post(pool, [entry("settle", new_id(), 300)]))
+
+        async def is_waiting() -> bool:
+            return bool(
+                await pool.fetchval(
+                    "SELECT count(*) FROM pg_stat_activity WHERE cardinality("
+                    "pg_blocking_pids(pid)) > 0"
+                )
+            )
+
+        await until(is_waiting, "the pump to wait for the agent's row")
+        await other.execute(row, "")
+    await posting
+
+    assert (await aggregates(pool))["researcher", "total"] == 300
+
+    async def is_counted() -> bool:
+        seen = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        return bool(await pool.fetchval(seen))
+
+    await until(is_counted, "Postgres to count the deadlock")
+
+
+async def test_two_pumps_meet_a_month_that_has_no_partition(pool: asyncpg.Pool) -> None:
+    """P1: both make it, one waits, and both batches are booked; four months in a row."""
+    for month in range(4):
+        reserved_ms = str(1_900_000_000_000 + month * 40 * 86_400_000)
+        batches = [
+            [(journal_id, {**fields, "reserved_ms": reserved_ms})]
+            for journal_id, fields in (entry("settle", new_id(), 1) for _ in range(6))
+        ]
+        await asyncio.gather(*(post(pool, batch) for batch in batches))
+
+    assert len(await rows(pool)) == 24
 
 
 async def test_entry_of_another_month_finds_its_partition(pool: asyncpg.Pool) -> None:
@@ -245,16 +384,3 @@ async def test_entry_of_another_month_finds_its_partition(pool: asyncpg.Pool) ->
     await post(pool, [(journal_id, {**fields, "reserved_ms": "1900000000000"})])
 
     assert await rows(pool) == [("settle", 300)]
-
-
-async def test_migrations_apply_once_from_two_places(database_url: str) -> None:
-    """Two deployments that migrate at once apply each migration once."""
-    connections = [await asyncpg.connect(database_url) for _ in range(2)]
-    try:
-        await connections[0].execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        applied = await asyncio.gather(*map(migrate, connections))
-    finally:
-        for connection in connections:
-            await connection.close()
-
-    assert sorted(len(names) for names in applied) == [0, 1]

@@ -5,12 +5,19 @@ from typing import Any
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from gateway.budgets.address import read_address
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.connection import Connection
 from gateway.budgets.scripts import load_scripts
 from gateway.ledger.pool import open_pool
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    """Return a registry of this test's own counts."""
+    return CollectorRegistry()
 
 
 @pytest.fixture
@@ -23,11 +30,11 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest.fixture
 async def budgets(redis: Any, redis_url: str) -> AsyncIterator[Bookkeeping]:
-    """Yield budgets with the org acme, which may spend 1000 cents a month."""
-    await redis.hset(
-        "bg:{acme}:limits", mapping={"status": "active", "org.month.limit_cents": "1000"}
-    )
-    await redis.hset("bg:{acme}:meta", "schema", "1")
+    """Yield budgets with the orgs acme and evil, which may spend 1000 cents a month each."""
+    for org in ("acme", "evil"):
+        limits = {"status": "active", "org.month.limit_cents": "1000"}
+        await redis.hset(f"bg:{{{org}}}:limits", mapping=limits)
+        await redis.hset(f"bg:{{{org}}}:meta", "schema", "1")
     scripts = load_scripts()
     connection = Connection(read_address(redis_url), scripts, deadline_ms=2_000)
     await connection.start()

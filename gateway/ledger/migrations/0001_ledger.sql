@@ -127,6 +127,7 @@ CREATE TABLE outbox (
     created_at timestamptz NOT NULL DEFAULT now(),
     due_at timestamptz NOT NULL DEFAULT now(),
     attempts integer NOT NULL DEFAULT 0,
+    first_tried_at timestamptz,
     lease_until timestamptz,
     fence bigint NOT NULL DEFAULT 0,
     done_at timestamptz,

@@ -18,6 +18,12 @@ CREATE TABLE IF NOT EXISTS migration (
     at timestamptz NOT NULL DEFAULT now()
 )"""
 
+_EXISTS = """
+SELECT EXISTS (
+    SELECT FROM pg_inherits JOIN pg_class AS partition ON partition.oid = inhrelid
+    WHERE partition.relname = $1 AND pg_table_is_visible(partition.oid)
+)"""
+
 
 def migrations() -> dict[str, str]:
     """Return the statements of each migration by name, in the order they apply."""
@@ -66,16 +72,38 @@ async def _apply(connection: Connection) -> list[str]:
 async def ensure_partitions(
     connection: Connection | PoolConnectionProxy, instants: list[datetime]
 ) -> None:
-    """Make the monthly partitions of the ledger that hold these instants, and the months after."""
-    months = {_month(instant, ahead) for instant in instants for ahead in (0, 1)}
-    for year, month in sorted(months):
-        after = (year + month // 12, month % 12 + 1)
-        # Names and bounds are numbers made here: DDL takes no parameters.
-        await connection.execute(
-            f"CREATE TABLE IF NOT EXISTS usage_entry_{year}_{month:02d} PARTITION OF usage_entry "
-            f"FOR VALUES FROM ('{year}-{month:02d}-01 00:00+00') "
-            f"TO ('{after[0]}-{after[1]:02d}-01 00:00+00')"
-        )
+    """Make the monthly partitions of the ledger that hold these instants, and the months after.
+
+    Safe from several places at once; who reads or writes the ledger meanwhile is not stopped.
+    """
+    for year, month in sorted({_month(instant, ahead) for instant in instants for ahead in (0, 1)}):
+        name = f"usage_entry_{year}_{month:02d}"
+        if await _exists(connection, name):
+            continue
+        async with connection.transaction():
+            await connection.execute("SET LOCAL lock_timeout = '4s'")
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            if not await _exists(connection, name):
+                await connection.execute(_partition(name, year, month))
+
+
+async def _exists(connection: Connection | PoolConnectionProxy, partition: str) -> bool:
+    # Not to_regclass: it may answer from what this connection knew before it waited for the lock.
+    return bool(await connection.fetchval(_EXISTS, partition))
+
+
+def _partition(name: str, year: int, month: int) -> str:
+    # Names and bounds are numbers made here: DDL takes no parameters. Attached, because CREATE
+    # TABLE PARTITION OF would wait for every reader of the ledger and stop all others meanwhile.
+    # Postgres hands row triggers down to a partition, but not those of a statement.
+    return f"""
+        CREATE TABLE {name} (LIKE usage_entry INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+        ALTER TABLE usage_entry ATTACH PARTITION {name}
+            FOR VALUES FROM ('{year}-{month:02d}-01 00:00+00')
+            TO ('{year + month // 12}-{month % 12 + 1:02d}-01 00:00+00');
+        CREATE TRIGGER {name}_no_truncate BEFORE TRUNCATE ON {name}
+            FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+    """
 
 
 def _month(instant: datetime, ahead: int) -> tuple[int, int]:

@@ -1,0 +1,178 @@
+"""Heads: which headers cross the gateway, and which are its own, in both directions."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from gateway.domain.money import cents_from_microcents
+from gateway.domain.reservation import Held
+from gateway.proxy.problem import instant
+
+Header = tuple[bytes, bytes]
+Headers = list[Header]
+
+HEAD_BYTES_MAX = 64 * 1024
+_KEY_PREFIX = b"bgk_"
+_TAGS_MAX = 512
+_READ = frozenset(
+    (
+        b"authorization",
+        b"x-api-key",
+        b"content-length",
+        b"transfer-encoding",
+        b"content-type",
+        b"idempotency-key",
+        b"upgrade",
+    )
+)
+_OURS = (b"budget-", b"x-litellm-")
+# RFC 9110 7.6.1: these belong to one connection, not to the answer.
+_ONE_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+
+
+class RequestHead(NamedTuple):
+    """What the gateway reads in a request's headers, and the ones that go to the upstream.
+
+    ``key_text`` is the caller's key of this gateway, empty for none; it is never in ``forwarded``.
+    ``body_length`` is None where only the end of the body will tell.
+    """
+
+    forwarded: Headers
+    key_text: str
+    body_length: int | None
+    is_json: bool
+    idempotency_key: bytes
+    max_cost_cents: str
+    tags: str
+    is_websocket: bool
+    is_coded: bool
+    is_too_large: bool
+
+
+def read_request_head(headers: Sequence[Header]) -> RequestHead:
+    """Sort the headers of a request: ours are taken out, all others keep values and order."""
+    forwarded: Headers = []
+    withheld: Headers = []
+    found: dict[bytes, bytes] = {}
+    size = 0
+    for header in headers:
+        name, value = header
+        size += len(name) + len(value)
+        if name in _READ:
+            if name in (b"authorization", b"x-api-key") and _key_in(name, value):
+                withheld.append(header)
+                continue
+            found[name] = value
+        elif name.startswith(_OURS):
+            if name.startswith(b"budget-"):
+                found.setdefault(name, value)
+                continue
+            # A caller must not forge what an upstream says it has cost.
+            if b"cost" in name:
+                continue
+        forwarded.append(header)
+    key = found.get(b"budget-key")
+    if key is not None:
+        # The caller said which header is ours, so all others are for the upstream.
+        forwarded += withheld
+    elif withheld:
+        key = _key_in(*min(withheld))
+    coding = found.get(b"transfer-encoding", b"").lower()
+    return RequestHead(
+        forwarded,
+        key.decode("latin-1").strip() if key is not None else "",
+        None if coding else int(found.get(b"content-length", b"0")),
+        b"json" in found.get(b"content-type", b"").lower(),
+        found.get(b"idempotency-key", b""),
+        found.get(b"budget-max-cost", b"").decode("latin-1"),
+        found.get(b"budget-tags", b"")[:_TAGS_MAX].decode("latin-1"),
+        found.get(b"upgrade", b"").lower() == b"websocket",
+        coding not in (b"", b"chunked"),
+        size > HEAD_BYTES_MAX,
+    )
+
+
+def _key_in(name: bytes, value: bytes) -> bytes:
+    """Return the key of this gateway in a header, or nothing where it carries another secret."""
+    if name == b"authorization":
+        scheme, _, value = value.partition(b" ")
+        if scheme.lower() != b"bearer":
+            return b""
+    value = value.strip()
+    return value if value.startswith(_KEY_PREFIX) else b""
+
+
+def replace_headers(headers: Headers, configured: Sequence[Header]) -> Headers:
+    """Return the headers with those that the operator configured in place of the caller's."""
+    if not configured:
+        return headers
+    names = {name for name, _ in configured}
+    return [header for header in headers if header[0] not in names] + list(configured)
+
+
+def read_answer_head(headers: Sequence[Header], status: int) -> tuple[Headers, dict[bytes, bytes]]:
+    """Return the headers of an answer that pass to the caller, and all of them by name.
+
+    Of the upstream's own ``Budget-*`` headers none passes; the meter reads them from the second.
+    """
+    by_name = dict(headers)
+    dropped = _ONE_HOP
+    if named := by_name.get(b"connection", b"").lower():
+        dropped = _ONE_HOP.union(token.strip() for token in named.split(b","))
+    if status in (204, 304):
+        # There is no body that it could describe, and the server would wait for one.
+        dropped = dropped | {b"content-length"}
+    return [
+        header
+        for header in headers
+        if header[0] not in dropped and not header[0].startswith(b"budget-")
+    ], by_name
+
+
+def budget_headers(request_id: str, org: str, held: Held, *, org_visible: bool) -> Headers:
+    """Return what an admitted answer says of its reservation.
+
+    ``org_visible`` is false where the caller may not see amounts of the whole org.
+    """
+    headers = [
+        (b"budget-request-id", request_id.encode()),
+        (b"budget-source", b"upstream"),
+    ]
+    if held.budget:
+        headers.append((b"budget-id", f"{org}:{held.budget}".encode()))
+        if org_visible or not held.budget.startswith("org."):
+            headers.append((b"budget-remaining", cents_bytes(held.available_microcents)))
+        if held.resets_ms:
+            headers.append((b"budget-reset", _instant(held.resets_ms)))
+    if held.warnings:
+        warned = ", ".join(f"{org}:{budget}" for budget in held.warnings)
+        headers.append((b"budget-warning", warned.encode()))
+    return headers
+
+
+def cents_bytes(amount_microcents: int) -> bytes:
+    """Return an amount as a header says it: plain decimal cents."""
+    return cents_from_microcents(amount_microcents).encode()
+
+
+def server_timing(total_s: float, store_s: float, upstream_s: float) -> Header:
+    """Return where the time went, in milliseconds; ``gw`` is what the gateway itself took."""
+    own_s = total_s - store_s - upstream_s
+    text = b"gw;dur=%.3f, redis;dur=%.3f, upstream;dur=%.3f"
+    return (b"server-timing", text % (own_s * 1e3, store_s * 1e3, upstream_s * 1e3))
+
+
+@lru_cache(maxsize=256)
+def _instant(epoch_ms: int) -> bytes:
+    return instant(epoch_ms).encode()

@@ -1,0 +1,128 @@
+"""Listeners: uvicorn, tuned for a proxy and bounded where it is not by itself."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.errors import ConfigError
+from gateway.proxy.dialect import Tongue, render
+from gateway.proxy.head import HEAD_BYTES_MAX
+from gateway.proxy.problem import Problem
+
+# Longer than the idle connections of pooled clients live, so that the client closes first:
+# otherwise a request can meet a connection that is just being closed.
+_KEEP_ALIVE_S = 75
+# Calls that are still there after the drain get this long to end when they are cancelled.
+_CANCEL_S = 1
+_BACKLOG = 2048
+# What uvicorn logs as an error is our way to break off an answer, or a caller's nonsense.
+_EXPECTED = ("ASGI callable returned without completing response.",)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a bound on the size of a head; uvicorn collects any amount."""
+
+    _in_head = True
+    _head_bytes = 0
+
+    def on_message_begin(self) -> None:
+        """Begin to count."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Stop counting."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse a head that has grown too long; one that came in one piece the app refuses."""
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+                self._refuse()
+
+    def _refuse(self) -> None:
+        problem = Problem("headers_too_large", f"Headers must be below {HEAD_BYTES_MAX} bytes.")
+        headers, body = render(problem, Tongue(), "")
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers if header[1])
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+            + lines
+            + b"connection: close\r\n\r\n"
+            + body
+        )
+        self.transport.close()
+
+
+class Listener(uvicorn.Server):
+    """One port with one app, in an event loop that it shares with others."""
+
+    def __init__(self, app: Any, bound: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=BoundedProtocol,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                # An upstream's own Date must not be doubled; answers of ours carry one.
+                date_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_CANCEL_S,
+            )
+        )
+        self._bound = bound
+        self.port: int = bound.getsockname()[1]
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the process: it has more than one listener to stop."""
+        yield
+
+    async def run_until_stopped(self) -> None:
+        """Serve until ``should_exit`` is set; then close connections and cancel what remains."""
+        await self.serve(sockets=[self._bound])
+
+
+def bind(host: str, port: int, name: str) -> socket.socket:
+    """Return a bound socket; port 0 takes any free one.
+
+    Raises:
+        ConfigError: the address is taken or not ours; the sentence says which setting.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise ConfigError(f"{name} {host}:{port} cannot be used: {error}.") from error
+    bound.setblocking(False)
+    return bound
+
+
+def quiet_server_log() -> None:
+    """Keep uvicorn from logging what is expected here; real errors still come through."""
+    log = logging.getLogger("uvicorn.error")
+    log.setLevel(logging.ERROR)
+    log.addFilter(lambda record: record.getMessage() not in _EXPECTED)
+
+
+async def stop(listeners: list[tuple[Listener, "asyncio.Task[None]"]]) -> None:
+    """Stop listeners and wait until they have ended."""
+    for listener, _ in listeners:
+        listener.should_exit = True
+    await asyncio.gather(*(task for _, task in listeners), return_exceptions=True)

@@ -1,0 +1,154 @@
+"""Reservations: what is held for the calls that run, kept alive and ended exactly once."""
+
+import asyncio
+import time
+from typing import NamedTuple
+
+import orjson
+import structlog
+
+from gateway.budgets.changes import Settlement
+from gateway.budgets.verbs import Budgets
+from gateway.domain.reservation import Ask, Gone, Held
+from gateway.errors import StoreError
+from gateway.proxy.meter import Metered
+from gateway.proxy.settlements import Settlements
+from gateway.proxy.spool import Release
+from gateway.telemetry import ProxyMetrics
+
+# A hold is extended when a third of its life is over: two more tries may fail.
+_TRIES = 3
+_LOOK_INTERVAL_S = 0.5
+_TTL_MIN_MS = 1000
+
+_log = structlog.get_logger()
+
+
+class Caller(NamedTuple):
+    """Who pays: what the key text said, and what the journal remembers of the call."""
+
+    key_id: str
+    tags: str = ""
+
+
+class Reservation:
+    """One hold. The first of ``settle`` and ``release`` counts, any later one does nothing."""
+
+    __slots__ = ("_keeper", "ask", "caller", "ended", "extend_at_ms", "held", "started_s", "ttl_ms")
+
+    def __init__(self, keeper: "Reservations", ask: Ask, held: Held, caller: Caller) -> None:
+        self._keeper = keeper
+        self.ask = ask
+        self.held = held
+        self.caller = caller
+        self.ended = False
+        self.started_s = time.monotonic()
+        self.ttl_ms = 0
+        self.extend_at_ms = 0
+
+    def settle(self, metered: Metered, status: int) -> None:
+        """Queue the cost; it is on its way to Redis after one more turn of the event loop."""
+        if not self.ended:
+            self.ended = True
+            self._keeper.settle(self, metered, status)
+
+    def release(self) -> None:
+        """Give the hold back: the call has cost nothing."""
+        if not self.ended:
+            self.ended = True
+            self._keeper.release(self)
+
+
+class Reservations:
+    """Every open reservation of this process."""
+
+    def __init__(self, budgets: Budgets, settlements: Settlements, metrics: ProxyMetrics) -> None:
+        self._budgets = budgets
+        self._settlements = settlements
+        self._metrics = metrics
+        self._open: dict[str, Reservation] = {}
+        self._extensions: set[asyncio.Task[None]] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def start(self) -> None:
+        """Begin to keep long calls alive."""
+        self._watch = asyncio.create_task(self._keep_alive(), name="hold extension")
+
+    async def close(self) -> None:
+        """Stop keeping them alive."""
+        tasks = [*self._extensions, *([self._watch] if self._watch else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def open(self, ask: Ask, held: Held, caller: Caller, server_ms: int) -> Reservation:
+        """Take a hold into care; ``server_ms`` is the time now by the clock of Redis."""
+        reservation = Reservation(self, ask, held, caller)
+        reservation.ttl_ms = max(_TTL_MIN_MS, held.deadline_ms - server_ms)
+        reservation.extend_at_ms = _now_ms() + reservation.ttl_ms // _TRIES
+        self._open[ask.id] = reservation
+        return reservation
+
+    def settle(self, reservation: Reservation, metered: Metered, status: int) -> None:
+        """End an open reservation with its cost."""
+        ask, usage = reservation.ask, metered.usage
+        detail = {
+            "model": metered.model,
+            "input_tokens": usage.input_tokens if usage else None,
+            "output_tokens": usage.output_tokens if usage else None,
+            "cached_tokens": usage.cached_tokens if usage else None,
+            "price_id": metered.price_id,
+            "source": metered.source,
+            "status": status,
+            "duration_ms": int((time.monotonic() - reservation.started_s) * 1000),
+            "key_id": reservation.caller.key_id,
+        }
+        if reservation.caller.tags:
+            detail["tags"] = reservation.caller.tags
+        del self._open[ask.id]
+        self._settlements.settle(
+            Settlement(
+                ask.org,
+                ask.agent,
+                ask.id,
+                reservation.held.windows,
+                metered.cost_microcents,
+                orjson.dumps(detail),
+            )
+        )
+
+    def release(self, reservation: Reservation) -> None:
+        """End an open reservation without cost."""
+        ask = reservation.ask
+        del self._open[ask.id]
+        self._settlements.release(Release(ask.org, ask.agent, ask.id, reservation.held.windows))
+
+    async def _keep_alive(self) -> None:
+        # One look for all calls: a timer for each would cost every short call its share.
+        while True:
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+            now_ms = _now_ms()
+            for reservation in list(self._open.values()):
+                if now_ms >= reservation.extend_at_ms:
+                    reservation.extend_at_ms = now_ms + reservation.ttl_ms // _TRIES
+                    task = asyncio.create_task(self._extend(reservation))
+                    self._extensions.add(task)
+                    task.add_done_callback(self._extensions.discard)
+
+    async def _extend(self, reservation: Reservation) -> None:
+        ask = reservation.ask._replace(ttl_ms=reservation.ttl_ms)
+        try:
+            outcome = await self._budgets.extend(ask, reservation.held.windows)
+        except StoreError:
+            # Tried again after another third of its life.
+            return
+        if isinstance(outcome, Gone) and not reservation.ended:
+            _log.warning("hold_expired_under_a_running_call", reservation_id=ask.id, org=ask.org)
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -1,0 +1,196 @@
+"""Settlements: the end of every reservation, whatever happens to the caller, Redis or us.
+
+A settle is handed to the connection at once and nobody waits for its reply. One that fails is
+repeated with the same id, which the script makes harmless, and after a minute it goes to disk;
+from there it is replayed when Redis is back, by this process or by the next one.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+import structlog
+
+from gateway.budgets.changes import Settlement
+from gateway.budgets.verbs import Budgets
+from gateway.domain.reservation import Released, Settled
+from gateway.errors import StoreError, StoreUnavailable
+from gateway.proxy.spool import End, Release, Spool, SpoolFile
+from gateway.telemetry import ProxyMetrics
+
+INSIST_S = 60.0
+_PAUSE_FIRST_S = 0.05
+_PAUSE_MAX_S = 2.0
+_REPLAY_INTERVAL_S = 1.0
+
+_log = structlog.get_logger()
+
+
+class Settlements:
+    """Keeps every end until Redis has confirmed it or the disk has it.
+
+    ``settle`` and ``release`` never fail, never wait and cannot be cancelled: whoever holds money
+    may call them from any ``except`` or ``finally``.
+    """
+
+    def __init__(
+        self, budgets: Budgets, spool: Spool, metrics: ProxyMetrics, insist_s: float = INSIST_S
+    ) -> None:
+        self._budgets = budgets
+        self._spool = spool
+        self._metrics = metrics
+        self._insist_s = insist_s
+        self._open: dict[str, End] = {}
+        self._unspooled: list[End] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._confirmed = asyncio.Event()
+        self._disk = asyncio.Lock()
+
+    @property
+    def open(self) -> int:
+        """How many ends are neither confirmed nor on disk."""
+        return len(self._open)
+
+    def start(self) -> None:
+        """Begin to replay what is on disk, whenever Redis can be used."""
+        self._spawn(self._keep_replaying())
+
+    def settle(self, settlement: Settlement) -> None:
+        """Queue the cost; it leaves at the end of this event-loop turn."""
+        self._open[settlement.id] = settlement
+        attempt = self._budgets.settle(settlement)
+        attempt.add_done_callback(partial(self._settle_ended, settlement))
+
+    def release(self, release: Release) -> None:
+        """Give a hold back, also one whose reserve was never answered."""
+        self._open[release.id] = release
+        self._spawn(self._insist(release, 0.0))
+
+    async def close(self, timeout_s: float) -> None:
+        """Wait until every end is confirmed; write what is left to disk. Nothing may follow."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._open:
+                    self._confirmed.clear()
+                    await self._confirmed.wait()
+        except TimeoutError:
+            await self._to_disk(list(self._open.values()))
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._spool.close()
+
+    def _settle_ended(self, settlement: Settlement, attempt: asyncio.Future[Settled]) -> None:
+        error = None if attempt.cancelled() else attempt.exception()
+        if error is None and not attempt.cancelled():
+            self._confirm(settlement, attempt.result())
+        else:
+            self._spawn(self._insist(settlement, _PAUSE_FIRST_S))
+
+    async def _insist(self, end: End, pause_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._insist_s
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                self._confirm(end, await self._attempt(end))
+                return
+            except StoreUnavailable:
+                pause_s = min(max(pause_s, _PAUSE_FIRST_S) * 2, _PAUSE_MAX_S)
+                if loop.time() + pause_s > until_s:
+                    break
+            except StoreError as error:
+                # A repeat will not help, but money is at stake: a person must find it.
+                self._metrics.faults.inc()
+                _log.error("end_refused", reservation_id=end.id, org=end.org, error=str(error))
+                break
+        await self._to_disk([end])
+
+    async def _attempt(self, end: End) -> Settled | Released:
+        if isinstance(end, Settlement):
+            return await self._budgets.settle(end)
+        return await self._budgets.release(end.org, end.agent, end.id, end.windows)
+
+    def _confirm(self, end: End, result: Settled | Released) -> None:
+        self._open.pop(end.id, None)
+        if self._closing:
+            self._confirmed.set()
+        if isinstance(result, Released):
+            self._metrics.settles.labels(result.status).inc()
+            return
+        if result.status == "SETTLED":
+            self._metrics.settles_settled.inc()
+        else:
+            self._metrics.settles.labels(result.status).inc()
+            _log.warning(
+                "settle_met_an_end", word=result.status, reservation_id=end.id, org=end.org
+            )
+        if result.over_microcents:
+            self._metrics.overages.inc()
+
+    async def _to_disk(self, ends: list[End]) -> None:
+        self._unspooled.extend(ends)
+        async with self._disk:
+            # Whoever comes first writes for all that wait: one fsync for many ends.
+            batch, self._unspooled = self._unspooled, []
+            try:
+                if batch:
+                    await asyncio.to_thread(self._spool.append, batch)
+            except OSError as error:
+                self._keep(batch, error)
+                return
+        self._metrics.spooled.inc(len(batch))
+        self._metrics.spool_entries.inc(len(batch))
+        for end in batch:
+            self._open.pop(end.id, None)
+        self._confirmed.set()
+
+    def _keep(self, ends: list[End], error: OSError) -> None:
+        self._metrics.faults.inc()
+        for end in ends:
+            _log.error("spool_failed", end=repr(end), error=str(error))
+            if not self._closing:
+                self._spawn(self._insist(end, _PAUSE_MAX_S))
+
+    async def _keep_replaying(self) -> None:
+        while True:
+            # Other processes share the folder and leave files when they die, so look again.
+            if self._budgets.wire.node is not None:
+                await self._replay()
+            await asyncio.sleep(_REPLAY_INTERVAL_S)
+
+    async def _replay(self) -> None:
+        async with self._disk:
+            files = await asyncio.to_thread(self._spool.take)
+        self._metrics.spool_entries.set(sum(len(file.ends) for file in files))
+        try:
+            while files and await self._replayed(files[0]):
+                file = files.pop(0)
+                self._metrics.spool_entries.dec(len(file.ends))
+        finally:
+            self._spool.put_back(files)
+
+    async def _replayed(self, file: SpoolFile) -> bool:
+        refused = file.broken_lines
+        for end in file.ends:
+            try:
+                self._confirm(end, await self._attempt(end))
+            except StoreUnavailable:
+                return False
+            except StoreError as error:
+                refused += 1
+                _log.error("end_refused", reservation_id=end.id, org=end.org, error=str(error))
+        if refused:
+            self._metrics.faults.inc()
+            _log.error("spool_file_kept", file=str(file.path), ends=refused)
+        await asyncio.to_thread(self._spool.finish, file, keep=bool(refused))
+        return True
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,175 @@
+"""Heads: what crosses the gateway in both directions, and what does not."""
+
+import pytest
+
+from gateway.domain.reservation import Held
+from gateway.proxy.head import (
+    HEAD_BYTES_MAX,
+    Header,
+    budget_headers,
+    read_answer_head,
+    read_request_head,
+    replace_headers,
+    server_timing,
+)
+
+_KEY = b"bgk_acme_k1_secret"
+_HELD = Held(0, "total", "agent.researcher.day", 1_500_000, 1_795_392_000_000, ("org.month",))
+
+
+@pytest.mark.parametrize(
+    ("headers", "key", "forwarded"),
+    [
+        ([(b"authorization", b"Bearer " + _KEY)], _KEY, []),
+        ([(b"authorization", b"bearer  " + _KEY)], _KEY, []),
+        ([(b"x-api-key", _KEY)], _KEY, []),
+        ([(b"budget-key", _KEY)], _KEY, []),
+        # Budget-Key is ours, so every other credential is for the upstream.
+        (
+            [(b"authorization", b"Bearer sk-1"), (b"budget-key", _KEY), (b"x-api-key", b"sk-2")],
+            _KEY,
+            [(b"authorization", b"Bearer sk-1"), (b"x-api-key", b"sk-2")],
+        ),
+        # A key of ours in one header leaves the upstream's credential in the other.
+        (
+            [(b"authorization", b"Bearer sk-1"), (b"x-api-key", _KEY)],
+            _KEY,
+            [(b"authorization", b"Bearer sk-1")],
+        ),
+        # Both are ours: neither reaches the upstream.
+        ([(b"x-api-key", _KEY), (b"authorization", b"Bearer " + _KEY)], _KEY, []),
+        ([(b"authorization", b"Basic abc")], b"", [(b"authorization", b"Basic abc")]),
+        ([(b"authorization", b"Bearer sk-1")], b"", [(b"authorization", b"Bearer sk-1")]),
+        ([], b"", []),
+    ],
+)
+def test_credential_of_ours_is_taken_out(
+    headers: list[Header], key: bytes, forwarded: list[Header]
+) -> None:
+    """The caller's key of this gateway is found and never forwarded; other credentials are."""
+    head = read_request_head(headers)
+
+    assert (head.key_text.encode(), head.forwarded) == (key, forwarded)
+
+
+def test_second_budget_key_is_not_forwarded() -> None:
+    """Of two Budget-Key headers the first counts and none is forwarded."""
+    head = read_request_head([(b"budget-key", _KEY), (b"budget-key", b"bgk_other_k1_x")])
+
+    assert (head.key_text.encode(), head.forwarded) == (_KEY, [])
+
+
+def test_forged_costs_are_removed() -> None:
+    """No Budget-* header and no cost header of LiteLLM reaches the upstream."""
+    headers = [
+        (b"budget-cost", b"0"),
+        (b"budget-anything", b"1"),
+        (b"budget-tags", b"team=x"),
+        (b"budget-max-cost", b"5"),
+        (b"x-litellm-response-cost", b"0"),
+        (b"x-litellm-response-cost-input", b"0"),
+        (b"x-litellm-model-id", b"7"),
+    ]
+
+    head = read_request_head(headers)
+
+    assert head.forwarded == [(b"x-litellm-model-id", b"7")]
+    assert (head.tags, head.max_cost_cents) == ("team=x", "5")
+
+
+def test_values_order_and_duplicates_pass() -> None:
+    """What is not ours is forwarded byte by byte, in order, duplicates included."""
+    headers = [(b"x-a", b"1"), (b"cookie", b"\xff"), (b"x-a", b"2"), (b"content-type", b"x/y")]
+
+    assert read_request_head(headers).forwarded == headers
+
+
+def test_body_is_described() -> None:
+    """Length, JSON and codings are read; a chunked body has no length."""
+    sized = read_request_head([(b"content-length", b"12"), (b"content-type", b"application/json")])
+    chunked = read_request_head([(b"transfer-encoding", b"Chunked")])
+    coded = read_request_head([(b"transfer-encoding", b"gzip, chunked")])
+
+    assert (sized.body_length, sized.is_json, read_request_head([]).body_length) == (12, True, 0)
+    assert (chunked.body_length, chunked.is_coded) == (None, False)
+    assert (coded.body_length, coded.is_coded) == (None, True)
+
+
+def test_websocket_and_size_are_noticed() -> None:
+    """An upgrade to WebSocket and a head beyond the bound are told apart from the rest."""
+    assert read_request_head([(b"upgrade", b"WebSocket")]).is_websocket
+    assert not read_request_head([(b"upgrade", b"h2c")]).is_websocket
+    assert read_request_head([(b"x", b"y" * HEAD_BYTES_MAX)]).is_too_large
+    assert not read_request_head([(b"x", b"y" * 100)]).is_too_large
+
+
+def test_configured_headers_replace_the_callers() -> None:
+    """What the operator configured stands alone, whatever the caller sent under that name."""
+    headers = [(b"authorization", b"Basic x"), (b"x-a", b"1"), (b"authorization", b"Basic y")]
+
+    replaced = replace_headers(headers, [(b"authorization", b"Bearer sk")])
+
+    assert replaced == [(b"x-a", b"1"), (b"authorization", b"Bearer sk")]
+
+
+def test_answer_loses_hops_and_budget_headers() -> None:
+    """Hop-by-hop headers, those that Connection names and the upstream's Budget-* stay behind."""
+    headers = [
+        (b"connection", b"keep-alive, X-Hop"),
+        (b"keep-alive", b"timeout=5"),
+        (b"x-hop", b"1"),
+        (b"transfer-encoding", b"chunked"),
+        (b"trailer", b"x"),
+        (b"budget-cost", b"3"),
+        (b"budget-request-id", b"forged"),
+        (b"set-cookie", b"a"),
+        (b"set-cookie", b"b"),
+        (b"x-request-id", b"theirs"),
+        (b"content-length", b"4"),
+    ]
+
+    passed, by_name = read_answer_head(headers, 200)
+
+    assert passed == headers[7:]
+    assert by_name[b"budget-cost"] == b"3"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_answer_without_body_has_no_length(status: int) -> None:
+    """A length on an answer that cannot have a body is dropped."""
+    assert read_answer_head([(b"content-length", b"4"), (b"etag", b"x")], status)[0] == [
+        (b"etag", b"x")
+    ]
+
+
+def test_budget_headers_of_a_hold() -> None:
+    """An admitted answer names reservation, budget, what is left, the reset and warnings."""
+    assert budget_headers("01REQ", "acme", _HELD, org_visible=True) == [
+        (b"budget-request-id", b"01REQ"),
+        (b"budget-source", b"upstream"),
+        (b"budget-id", b"acme:agent.researcher.day"),
+        (b"budget-remaining", b"1.5"),
+        (b"budget-reset", b"2026-11-23T00:00:00Z"),
+        (b"budget-warning", b"acme:org.month"),
+    ]
+
+
+def test_budget_headers_hide_the_org() -> None:
+    """What is left for the whole org is not told where the caller may not see it."""
+    names = [
+        name
+        for name, _ in budget_headers(
+            "01REQ", "acme", _HELD._replace(budget="org.total", resets_ms=0), org_visible=False
+        )
+    ]
+
+    assert b"budget-remaining" not in names
+    assert b"budget-reset" not in names
+
+
+def test_server_timing_adds_up() -> None:
+    """The three parts are milliseconds and sum to the whole."""
+    assert server_timing(0.010, 0.002, 0.007) == (
+        b"server-timing",
+        b"gw;dur=1.000, redis;dur=2.000, upstream;dur=7.000",
+    )
