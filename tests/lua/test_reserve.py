@@ -84,6 +84,9 @@ async def test_idempotency_key_is_held_by_one_reservation(store: Store) -> None:
 
     assert second == Replayed(ask.id, "b1", "held", 0)
     assert third == Replayed(ask.id, "b1", "settled", cents(4))
+    # Kept a day from its reserve on, whatever happens to it.
+    [name] = [key async for key in store.client.scan_iter("bg:{acme}:idem:*")]
+    assert await store.client.ttl(name) > 86_000
 
 
 async def test_release_frees_the_idempotency_key(store: Store) -> None:

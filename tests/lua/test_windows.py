@@ -11,7 +11,7 @@ import pytest
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.proposals import Proposal
 from gateway.budgets.scripts import load_scripts
-from gateway.domain.reservation import Held
+from gateway.domain.reservation import Held, Refused
 from gateway.domain.window import HOUR_MS
 from tests.lua.store import FROZEN_CLOCK, ORG, Store, cents, ms
 
@@ -114,6 +114,28 @@ async def test_running_window_is_not_moved_by_other_bounds(store: Store) -> None
     assert await store.client.hgetall("bg:{acme}:meta") == before
 
 
+async def test_running_window_is_not_made_longer(store: Store) -> None:
+    """W1: a proposal that differs in nothing but an end is refused, too."""
+    _, held = await store.held(cents(1))
+    other = Bookkeeping(store.wire, load_scripts(FROZEN_CLOCK), 60_000, 1_000)
+    proposal = other.propose(ORG, store.now_ms)
+    longer = proposal._replace(
+        bounds=proposal.bounds.replace(str(ms("2037-11-23T00:00:00Z")), str(held.resets_ms))
+    )
+
+    assert longer != proposal
+    assert await _status(store, other, longer) == b"WINDOW"
+
+
+async def test_window_of_another_zone_is_not_opened(store: Store) -> None:
+    """W1: the first call of a day opens the window of the org's own zone, or none."""
+    await in_zone(store, "Asia/Tokyo")
+    other = Bookkeeping(store.wire, load_scripts(FROZEN_CLOCK), 60_000, 1_000)
+
+    assert await _status(store, other, other.propose(ORG, store.now_ms)) == b"WINDOW"
+    assert await store.spend() == {}
+
+
 async def _status(store: Store, budgets: Bookkeeping, proposal: Proposal) -> bytes:
     reply = await budgets.submit_reserve(store.ask(cents(1)), proposal)
     status: bytes = reply[0]
@@ -129,6 +151,14 @@ async def test_clock_that_steps_back_reopens_no_window(store: Store) -> None:
     _, held = await store.held(cents(2))
 
     assert day(held) == "day:2037-11-23"
+
+
+async def test_clock_that_jumped_back_admits_nothing(store: Store) -> None:
+    """W1: a server more than 5 minutes behind what it said before is not believed."""
+    await store.held(cents(1))
+    await store.at(-300_001)
+
+    assert await store.reserve(cents(1)) == Refused("CLOCK")
 
 
 async def test_late_settle_lands_where_it_was_reserved(store: Store) -> None:
