@@ -38,6 +38,10 @@ end
 if redis.call('EXISTS', KEYS[3]) == 1 then
     return answer('DONE')
 end
+-- A key of another type fails here, before anything says that the correction was applied.
+for at = 5, #KEYS do
+    redis.call('HLEN', KEYS[at])
+end
 
 redis.call('SET', KEYS[3], amount, 'PX', 604800000)
 add(5, #KEYS, 'agent.' .. ARGV[5], '0', amount)

@@ -50,6 +50,8 @@ local is_total = packed == 'total'
 if not is_total and (#windows == 0 or not windows_fit(windows, now_ms, ARGV[6] == zone)) then
     return answer('GONE')
 end
+-- A key of another type fails here, before anything says that the credit was applied.
+redis.call('HLEN', KEYS[5])
 
 redis.call('SET', KEYS[3], amount, 'PX', 604800000)
 -- One window opens alone here; without `running` the next reserve looks at each bound again.

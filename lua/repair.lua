@@ -24,6 +24,8 @@ for at = 2, #ARGV, 3 do
         or not string.find(scope, '^[%w_.-]+$') then
         return answer('BADARG', 'changes')
     end
+    -- A key of another type fails here, before anything says that the repair was applied.
+    redis.call('HLEN', spend_key)
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then
     return answer('DONE')

@@ -32,6 +32,16 @@ _ENDS = st.one_of(
     ),
 )
 
+# What Redis writes after it has lost a second of its append-only file: a settle it knows nothing
+# of, or an expire of a hold that had been settled.
+_FORGETFUL_ENDS = st.one_of(
+    _ENDS,
+    _AMOUNT.map(lambda cost: [("settle", cost, 0)]),
+    st.tuples(_AMOUNT, _AMOUNT).map(
+        lambda pair: [("settle", pair[0], pair[0]), ("expire", pair[1], pair[1])]
+    ),
+)
+
 
 def history(ends: list[list[tuple[str, int, int]]]) -> list[list[Pair]]:
     """Return the entries of each reservation, in the order they were written."""
@@ -102,11 +112,11 @@ async def test_delivery_does_not_change_the_ledger(
 
 
 @_SETTINGS
-@given(ends=st.lists(_ENDS, min_size=1, max_size=6), data=st.data())
+@given(ends=st.lists(_FORGETFUL_ENDS, min_size=1, max_size=6), data=st.data())
 async def test_order_is_made_up_by_repairs(
     pool: asyncpg.Pool, ends: list[list[tuple[str, int, int]]], data: st.DataObject
 ) -> None:
-    """R3: two pumps can post an expire after the settle that followed it; nothing is off then."""
+    """R3: whatever Redis forgot and whichever pump was first, counters and repairs sum up to it."""
     await clear(pool)
     entries = list(itertools.chain(*history(ends)))
     counted = sum(int(fields["counted"]) for _, fields in entries)

@@ -10,6 +10,7 @@ C5 what only looks changes nothing
 from typing import cast
 
 import pytest
+from redis.exceptions import ResponseError
 from ulid import ULID
 
 from gateway.budgets.changes import Correction, Credit, Repair
@@ -126,6 +127,29 @@ async def test_repair_brings_no_key_back(store: Store) -> None:
 
     assert await store.budgets.repair(change) == "OK"
     assert await store.client.exists("bg:{acme}:spend:day:2037-10-01") == 0
+
+
+@pytest.mark.parametrize("verb", ["credit", "correct", "repair"])
+async def test_change_that_fails_is_not_taken_for_applied(store: Store, verb: str) -> None:
+    """C1 C3 C4: after a fault of the store the same change is applied, once."""
+    await store.held(cents(1))
+    total = await store.client.dump("bg:{acme}:spend:total")
+    await store.client.set("bg:{acme}:spend:total", "not a hash")
+    id = store.id()
+    changes = {
+        "credit": Credit(id, ORG, "org", "total", "", 5),
+        "correct": Correction(id, ORG, "researcher", store.id(), WINDOWS, 5, b"{}"),
+        "repair": Repair(id, ORG, (("total", "org", 5),)),
+    }
+    apply = getattr(store.budgets, verb)
+
+    with pytest.raises(ResponseError):
+        await apply(changes[verb])
+    await store.client.delete("bg:{acme}:spend:total")
+    await store.client.restore("bg:{acme}:spend:total", 0, total)
+
+    assert [await apply(changes[verb]) for _ in range(2)] == ["OK", "DONE"]
+    assert 5 in (await store.spend()).values()
 
 
 @pytest.mark.parametrize("amount", ["-0", "1e3", "", "--1", "9007199254740992"])

@@ -243,6 +243,19 @@ async def test_row_is_taken_by_one_worker(pool: asyncpg.Pool) -> None:
     assert await outbox.lease(pool, 100) == []
 
 
+async def test_row_that_another_worker_is_taking_is_not_waited_for(pool: asyncpg.Pool) -> None:
+    """O4: a worker that hangs in the middle of taking rows keeps only those from the others."""
+    for number in range(3):
+        await ask(pool, "repair", {"id": f"R{number}", "org": "acme", "changes": []}, f"s{number}")
+    async with pool.acquire() as hanging, hanging.transaction():
+        first = await hanging.fetchval("SELECT id FROM outbox ORDER BY id LIMIT 1 FOR UPDATE")
+
+        taken = await asyncio.wait_for(outbox.lease(pool, 100), 5)
+
+    assert len(taken) == 2
+    assert first not in [due.id for due in taken]
+
+
 async def test_worker_whose_lease_ran_out_changes_nothing(pool: asyncpg.Pool) -> None:
     """O4: after another worker has taken the row, neither end of the slow one counts."""
     await ask(pool, "repair", {"id": "R1", "org": "acme", "changes": []})

@@ -1,0 +1,272 @@
+"""One connection to an upstream: one request at a time, its bytes passed on as they come.
+
+Design: what the parser has collected is handed over once per read. So an answer that came in one
+piece is complete when its head is given out, and its connection is free again before the caller
+runs. There is one timer per connection, moved only when it would ring too late: a timer for each
+request would cost more than parsing it.
+"""
+
+import asyncio
+import select
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+from gateway.domain.agent import Timeouts
+from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from gateway.proxy.answer import Answer
+from gateway.proxy.answer_parser import AnswerParser
+
+# Networks forget connections that are silent while a model thinks.
+_PROBE_AFTER_S = 45
+# An upstream that says how long it keeps idle connections is believed, less its way to us.
+_HINT_MARGIN_S = 1.0
+_NEVER = float("inf")
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection from before its making to its loss; its pool is told when it is free or lost.
+
+    ``reused`` says whether an answer was completed on it before, ``heard`` whether a byte of the
+    last one has come. ``closed`` is set when the socket is.
+    """
+
+    def __init__(
+        self,
+        on_free: Callable[["UpstreamConnection"], None],
+        on_lost: Callable[["UpstreamConnection"], None],
+        keepalive_s: float,
+    ) -> None:
+        self.reused = False
+        self.heard = False
+        self.closed = asyncio.Event()
+        self._on_free = on_free
+        self._on_lost = on_lost
+        self._keepalive_s = keepalive_s
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._poll = select.poll()
+        self._parser: AnswerParser | None = None
+        self._timeouts = Timeouts()
+        self._answered: asyncio.Future[Answer] = self._loop.create_future()
+        self._answer: Answer | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._paused = False
+        self._due = self._rings_at = _NEVER
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it was connected once; it may be closed by now."""
+        return self._transport is not None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the peer has neither closed nor said anything since its last answer.
+
+        The socket itself is asked: what the event loop has not read yet would otherwise be found
+        out after a request was sent, and that request may not be repeated.
+        """
+        transport = self._transport
+        return transport is not None and not transport.is_closing() and not self._poll.poll(0)
+
+    async def exchange(
+        self,
+        method: bytes,
+        opening: bytes,
+        parts: AsyncIterator[bytes] | None,
+        timeouts: Timeouts,
+    ) -> Answer:
+        """Send a request and return its answer as soon as its head is there.
+
+        ``parts`` follow the opening, meanwhile and, where the upstream answers early, on until
+        the answer is complete. What they raise is raised here, or by the answer's chunks.
+
+        Raises:
+            UpstreamUnreachable: the connection was closed before anything was sent.
+            UpstreamBroken: it was closed later, or the answer is not valid.
+            UpstreamTimeout: no head came within ``read_s`` after the request was sent.
+        """
+        if self._transport is None or self._transport.is_closing():
+            raise UpstreamUnreachable("The connection was closed before anything was sent.")
+        self.heard = False
+        self._timeouts = timeouts
+        self._answered = self._loop.create_future()
+        parser = self._parser = AnswerParser(method)
+        try:
+            self._transport.write(opening)
+            if parts is None:
+                self.expect(timeouts.read_s)
+            else:
+                self._sender = self._loop.create_task(self._send(self._transport, parts))
+                self._sender.add_done_callback(self._sent)
+            return await self._answered
+        except BaseException:
+            # When the answer came just before the caller was cancelled, another call is on.
+            if self._parser is parser:
+                self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Close the socket now; whatever was going on is over, and nobody is told but the pool."""
+        self._parser = self._answer = None
+        self._due = _NEVER
+        if self._sender is not None:
+            self._sender.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def fail(self, fault: Exception) -> None:
+        """Close the socket now; what was going on, if anything was, fails with this."""
+        parser, answer = self._parser, self._answer
+        self.abort()
+        if answer is not None:
+            answer.fail(fault)
+        elif parser is not None and not self._answered.done():
+            self._answered.set_exception(fault)
+
+    def read_on(self) -> None:
+        """Go on reading after an answer was full."""
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def expect(self, seconds: float) -> None:
+        """Fail when nothing comes in this time; where nothing was asked, close."""
+        self._due = self._loop.time() + seconds
+        if self._due < self._rings_at:
+            self._ring_at(self._due)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket."""
+        # A cast, because uvloop's transports are no subclasses.
+        self._transport = cast(asyncio.Transport, transport)
+        bound = transport.get_extra_info("socket")
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_AFTER_S)
+        self._poll.register(bound.fileno(), select.POLLIN)
+
+    def pause_writing(self) -> None:
+        """Hold back the rest of the body while the upstream does not take it."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come and hand it over; what nobody asked for closes the connection."""
+        parser = self._parser
+        if parser is None:
+            self.abort()
+            return
+        self.heard = True
+        try:
+            parser.feed(data)
+        except UpstreamError as fault:
+            self.fail(fault)
+            return
+        if parser.complete:
+            self._complete(parser)
+        elif parser.has_head:
+            self._hand_over(parser)
+
+    def eof_received(self) -> None:
+        """Take the end of what the peer sends for the end of the connection."""
+        self._end(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Fail what was going on and tell the pool."""
+        self._end(error)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.closed.set()
+        self._on_lost(self)
+
+    def _end(self, error: Exception | None) -> None:
+        parser = self._parser
+        if parser is not None and parser.ends_with_connection and error is None:
+            self._complete(parser)
+        elif parser is not None:
+            self.fail(UpstreamBroken(f"The upstream closed the connection: {error or 'no more'}."))
+        self.abort()
+
+    def _hand_over(self, parser: AnswerParser) -> None:
+        """Give what has come to the caller; from here on it says when it waits for more."""
+        self._due = _NEVER
+        pieces, parser.pieces = parser.pieces, []
+        if self._answer is None:
+            idle_s = self._timeouts.idle_s
+            self._answer = Answer(self, parser.status, parser.headers, idle_s, pieces)
+            if not self._answered.done():
+                self._answered.set_result(self._answer)
+        else:
+            self._answer.push(pieces)
+        if self._answer.is_full and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _complete(self, parser: AnswerParser) -> None:
+        """Give the rest to the caller and this connection back, if it can carry another request."""
+        reusable = parser.reusable and self._sender is None
+        answer = self._answer
+        self._parser = self._answer = None
+        if answer is None:
+            answer = Answer(self, parser.status, parser.headers, _NEVER, parser.pieces)
+            answer.complete()
+            if not self._answered.done():
+                self._answered.set_result(answer)
+        else:
+            answer.push(parser.pieces)
+            answer.finish()
+        if not self.reused:
+            self._keepalive_s = min(self._keepalive_s, parser.keepalive_s - _HINT_MARGIN_S)
+        if not reusable or self._keepalive_s <= 0:
+            self.abort()
+            return
+        self.reused = True
+        self.read_on()
+        self.expect(self._keepalive_s)
+        self._on_free(self)
+
+    async def _send(self, transport: asyncio.Transport, parts: AsyncIterator[bytes]) -> None:
+        """Send a body as it comes; only an upstream that takes nothing is short of time."""
+        async for part in parts:
+            transport.write(part)
+            if self._writable.is_set():
+                continue
+            if self._answer is None:
+                self.expect(self._timeouts.idle_s)
+            await self._writable.wait()
+            if self._answer is None:
+                self._due = _NEVER
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        if self._sender is task:
+            self._sender = None
+        if task.cancelled():
+            return
+        fault = task.exception()
+        if isinstance(fault, Exception):
+            self.fail(fault)
+        elif self._parser is not None and self._answer is None:
+            self.expect(self._timeouts.read_s)
+
+    def _ring_at(self, due: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._rings_at = due
+        self._alarm = self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._rings_at = None, _NEVER
+        if self._due > self._loop.time():
+            if self._due < _NEVER:
+                self._ring_at(self._due)
+        elif self._parser is None:
+            self.abort()
+        else:
+            self.fail(UpstreamTimeout("The upstream did not answer, or go on, in time."))

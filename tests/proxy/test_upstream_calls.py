@@ -1,0 +1,85 @@
+"""A call reaches the upstream with its bytes unchanged, and its answer comes back as it was."""
+
+import asyncio
+
+import pytest
+
+from gateway.domain.agent import Timeouts
+from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from gateway.proxy.upstream import Upstreams, origin_of, request_head
+from tests.stub_upstream import StubUpstream, stub_upstream
+from tests.upstream_answers import Answering, die, hang, openai_chat, openai_chat_events, sse_answer
+
+QUICK = Timeouts(connect_s=1.0, read_s=0.2, idle_s=0.2)
+BODY = b'{"model":"gpt-4o-mini"}'
+
+
+async def call(upstreams: Upstreams, stub: StubUpstream) -> tuple[int, bytes]:
+    """Post a body and return status and body of the answer."""
+    origin = origin_of(stub.url)
+    head = request_head(origin, b"POST", b"/v1/x%20y?a=1", [(b"x-own", b"1")], len(BODY))
+    answer = await upstreams.send(origin, head, BODY, QUICK)
+    try:
+        return answer.status, b"".join([chunk async for chunk in answer.chunks()])
+    finally:
+        await answer.aclose()
+
+
+async def test_call_and_answer_pass_unchanged() -> None:
+    """Path, header and body arrive as they were sent, and the connection is kept for the next."""
+    async with stub_upstream() as stub:
+        stub.answers(openai_chat(), sse_answer(*openai_chat_events()))
+        upstreams = Upstreams()
+        status, body = await call(upstreams, stub)
+        _, stream = await call(upstreams, stub)
+        await upstreams.close()
+
+    received = stub.requests[0]
+    assert (status, received.body, received.header(b"x-own")) == (200, BODY, b"1")
+    assert b'"usage"' in body
+    assert stream.endswith(b"data: [DONE]\n\n")
+    assert stub.executions == 2
+
+
+@pytest.mark.parametrize(("answer", "fault"), [(hang(), UpstreamTimeout), (die(), UpstreamBroken)])
+async def test_answer_that_never_comes_may_have_run(
+    answer: Answering, fault: type[Exception]
+) -> None:
+    """Silence is a timeout, a closed connection is broken; neither call is made twice."""
+    async with stub_upstream() as stub:
+        stub.answers(answer)
+        upstreams = Upstreams()
+        with pytest.raises(fault):
+            await call(upstreams, stub)
+        await upstreams.close()
+
+        assert stub.executions == 1
+        assert upstreams.busy == 0
+
+
+async def test_upstream_that_is_not_there_never_ran() -> None:
+    """A refused connection is unreachable: nothing was sent."""
+    async with stub_upstream() as stub:
+        url = stub.url
+    upstreams = Upstreams()
+    origin = origin_of(url)
+    head = request_head(origin, b"POST", b"/", [], len(BODY))
+
+    with pytest.raises(UpstreamUnreachable):
+        await upstreams.send(origin, head, BODY, QUICK)
+    await upstreams.close()
+
+
+async def test_cancelled_call_leaves_the_pool_clean() -> None:
+    """A caller that goes away takes its connection with it; the next call is served."""
+    async with stub_upstream() as stub:
+        stub.answers(hang(), openai_chat())
+        upstreams = Upstreams()
+        task = asyncio.create_task(call(upstreams, stub))
+        await asyncio.wait([task], timeout=0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        status, _ = await call(upstreams, stub)
+
+        assert (status, upstreams.busy) == (200, 0)
+        await upstreams.close()
