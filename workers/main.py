@@ -45,6 +45,7 @@ _OPS_PORT = 9466
 _STORE_DEADLINE_MS = 5_000
 # A Redis that was stopped or cut off sends no error; the pump's own wait must fit in.
 _SOCKET_TIMEOUT_S = 4 + BLOCK_MS / 1000
+_CANCEL_AGAIN_S = 1.0
 _PAUSE_FIRST_S, _PAUSE_MAX_S = 0.2, 5.0
 # A loop that has run for this long since it failed has been around at least once.
 _STEADY_S = 3.0
@@ -97,9 +98,17 @@ async def work(settings: Settings) -> None:
         loops = _loops(stack, settings, pool, budgets, registry)
         tasks = [asyncio.create_task(supervised.keep(name, run)) for name, run in loops.items()]
         await stop.wait()
-        for task in tasks:
+        await _end(tasks)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    # More than once: a client library that is just running into its timeout can take the
+    # cancellation for that, and the loop would be begun again.
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 class Supervisor:
