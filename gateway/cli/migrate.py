@@ -1,0 +1,108 @@
+"""The command ``migrate``: the tables of the ledger, and the mark that Redis may be used."""
+
+import asyncio
+from typing import Annotated, NamedTuple
+
+import asyncpg
+import typer
+from ulid import ULID
+
+from gateway.budgets.keys import NODE
+from gateway.budgets.node import SCHEMA, Node, read_node, read_windows, write_marker
+from gateway.cli import environment, output
+from gateway.cli.clients import open_clients
+from gateway.domain.window import WindowKind
+from gateway.errors import ConfigError
+from gateway.ledger.migrations import migrate
+from gateway.registry.clients import RedisClient
+
+WINDOWS: tuple[WindowKind, ...] = ("day", "month", "total")
+
+
+class Prepared(NamedTuple):
+    """What the stores are after it: migrations applied now, and the node marker."""
+
+    migrations: list[str]
+    node: Node
+
+
+def run(
+    windows: Annotated[
+        str, typer.Option(help="Windows that are counted, such as day,month,total,week.")
+    ] = "",
+    from_zero: Annotated[
+        bool, typer.Option("--from-zero", help="Count from zero although the ledger has spend.")
+    ] = False,
+    as_json: output.AsJson = False,
+) -> None:
+    """Apply what is missing in Postgres and mark Redis as ours; repeat it at will."""
+    prepared = asyncio.run(_run(windows, from_zero))
+    applied = ", ".join(prepared.migrations) or "nothing to apply"
+    counted = ", ".join(prepared.node.windows)
+    output.show(
+        prepared,
+        f"Postgres: {applied}.\nRedis: marked, epoch {prepared.node.epoch}, windows {counted}.",
+        as_json=as_json,
+    )
+
+
+async def _run(windows: str, from_zero: bool) -> Prepared:
+    settings = environment.load()
+    async with open_clients(settings) as clients:
+        # A connection of its own: a migration may wait for others longer than a pool allows.
+        connection = await asyncpg.connect(settings.database_url)
+        try:
+            return await prepare(connection, clients.redis, _windows(windows), from_zero=from_zero)
+        finally:
+            await connection.close()
+
+
+async def prepare(
+    connection: asyncpg.Connection,
+    redis: RedisClient,
+    windows: tuple[WindowKind, ...] = (),
+    *,
+    from_zero: bool = False,
+) -> Prepared:
+    """Bring both stores to this release. No ``windows`` keeps what is counted.
+
+    Raises:
+        ConfigError: the marker is of another release, or Redis has lost what the ledger remembers.
+    """
+    applied = await migrate(connection)
+    spent = await connection.fetchval("SELECT EXISTS (SELECT FROM usage_entry)")
+    known = await node_of(redis)
+    if known is None and spent and not from_zero:
+        raise ConfigError(
+            "The ledger has spend and Redis has no marker, so Redis has lost its counters or is "
+            "another one: check GATEWAY_REDIS_URL, or use --from-zero to forget what was spent."
+        )
+    node = Node(SCHEMA, known.epoch if known else str(ULID()), windows or WINDOWS)
+    if known and not windows:
+        node = known
+    if node != known:
+        await write_marker(redis, node)
+    return Prepared(applied, node)
+
+
+async def node_of(redis: RedisClient) -> Node | None:
+    """Return the node marker, or None where there is none.
+
+    Raises:
+        ConfigError: it is of another release, or somebody holds it back.
+    """
+    fields: dict[str, str] = await redis.hgetall(NODE)
+    try:
+        node = read_node({name.encode(): value.encode() for name, value in fields.items()})
+    except ValueError as error:
+        raise ConfigError(f"The marker {NODE} cannot be used: {error}") from error
+    if fields and node is None:
+        raise ConfigError(f"The marker {NODE} is not ready: whoever held it back must finish.")
+    return node
+
+
+def _windows(text: str) -> tuple[WindowKind, ...]:
+    try:
+        return read_windows(text) if text else ()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
