@@ -17,6 +17,10 @@ class Wire(Protocol):
     def node(self) -> Node | None:
         """The node marker as it was last seen, None while it is missing."""
 
+    @property
+    def skew_ms(self) -> int | None:
+        """How far this machine's clock was ahead of Redis's at the last look."""
+
     def submit(
         self, script: Script, keys: Sequence[str], args: Sequence[Word]
     ) -> asyncio.Future[list[Any]]:

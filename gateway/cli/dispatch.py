@@ -27,6 +27,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "serve": Command("gateway.cli.serve", "run", "run the proxy in front of the agents"),
     "worker": Command("gateway.cli.worker", "run", "run the worker: journal, expiry, outbox"),
     "migrate": Command("gateway.cli.migrate", "run", "prepare or upgrade Postgres and Redis"),
     "doctor": Command("gateway.cli.doctor", "run", "check settings, stores, limits and ports"),

@@ -20,7 +20,7 @@ class Quote(NamedTuple):
     """The amount to hold, and what it was made of."""
 
     amount_microcents: int
-    source: Literal["free", "flat", "tokens", "ceiling", "caller"]
+    source: Literal["free", "flat", "tokens", "ceiling"]
 
 
 class Unpriced(NamedTuple):
@@ -35,25 +35,12 @@ class Call(NamedTuple):
     method: str
     body_bytes: int
     message: Mapping[str, object] | None
-    max_cost_microcents: int | None
 
 
 def quote_for(agent: Agent, call: Call, price: Price | None) -> Quote | Unpriced:
-    """Return the most that a call can cost.
-
-    A method that only reads quotes zero. ``max_cost_microcents`` is the caller's own ceiling: it
-    lowers a quote, never raises it.
-    """
+    """Return the most that a call can cost. A method that only reads quotes zero."""
     if call.method in FREE_METHODS:
         return Quote(0, "free")
-    quote = _quote(agent, call, price)
-    ceiling = call.max_cost_microcents
-    if isinstance(quote, Quote) and ceiling is not None and ceiling < quote.amount_microcents:
-        return Quote(ceiling, "caller")
-    return quote
-
-
-def _quote(agent: Agent, call: Call, price: Price | None) -> Quote | Unpriced:
     pricing = agent.pricing
     if pricing.mode == "flat":
         return Quote(pricing.flat_microcents or 0, "flat")

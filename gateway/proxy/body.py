@@ -5,6 +5,7 @@ from typing import Any
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 # More is not read before the key was checked.
 UNCHECKED_BYTES_MAX = 64 * 1024

@@ -113,14 +113,6 @@ def _key_in(name: bytes, value: bytes) -> bytes:
     return value if value.startswith(_KEY_PREFIX) else b""
 
 
-def replace_headers(headers: Headers, configured: Sequence[Header]) -> Headers:
-    """Return the headers with those that the operator configured in place of the caller's."""
-    if not configured:
-        return headers
-    names = {name for name, _ in configured}
-    return [header for header in headers if header[0] not in names] + list(configured)
-
-
 def read_answer_head(headers: Sequence[Header], status: int) -> tuple[Headers, dict[bytes, bytes]]:
     """Return the headers of an answer that pass to the caller, and all of them by name.
 
@@ -140,10 +132,10 @@ def read_answer_head(headers: Sequence[Header], status: int) -> tuple[Headers, d
     ], by_name
 
 
-def budget_headers(request_id: str, org: str, held: Held, *, org_visible: bool) -> Headers:
+def budget_headers(request_id: str, org: str, held: Held, *, visible: bool) -> Headers:
     """Return what an admitted answer says of its reservation.
 
-    ``org_visible`` is false where the caller may not see amounts of the whole org.
+    ``visible`` is false where the caller may not see what is left of this budget.
     """
     headers = [
         (b"budget-request-id", request_id.encode()),
@@ -151,7 +143,7 @@ def budget_headers(request_id: str, org: str, held: Held, *, org_visible: bool) 
     ]
     if held.budget:
         headers.append((b"budget-id", f"{org}:{held.budget}".encode()))
-        if org_visible or not held.budget.startswith("org."):
+        if visible:
             headers.append((b"budget-remaining", cents_bytes(held.available_microcents)))
         if held.resets_ms:
             headers.append((b"budget-reset", _instant(held.resets_ms)))

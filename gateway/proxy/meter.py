@@ -18,6 +18,8 @@ Source = Literal["reported", "tokens", "partial", "flat", "quote"]
 PriceOf = Callable[[str], Price | None]
 # A whole JSON answer above this is passed on unread; its quote is kept.
 BODY_MAX = 8 * 2**20
+# Nothing else of an answer is of interest, so most are never parsed.
+_USAGE = b'"usage"'
 _PLAIN_USD = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,20})?")
 
 
@@ -51,7 +53,7 @@ class Meter:
     ) -> None:
         self._metering = metering
         self._status = status
-        self._events = Events(b'"usage"') if is_stream else None
+        self._events = Events(_USAGE) if is_stream else None
         self._body: list[bytes] = []
         self._size = 0
         self._usage: Usage | None = None
@@ -59,6 +61,12 @@ class Meter:
         self.ignored_costs = 0
         self._trusts = metering.agent.pricing.mode == "reported"
         self._reported = self._header_cost(headers) if self._trusts else None
+
+    @property
+    def known(self) -> bool:
+        """Whether the cost is certain before the body has come: nothing in it can change it."""
+        pricing = self._metering.agent.pricing
+        return pricing.mode == "flat" or self._reported is not None
 
     def feed(self, chunk: bytes) -> None:
         """Take a chunk of the body, in order."""
@@ -114,6 +122,8 @@ class Meter:
         return price or self._metering.price_of(self._metering.model)
 
     def _look(self, data: bytes) -> None:
+        if _USAGE not in data:
+            return
         try:
             message = orjson.loads(data)
         except orjson.JSONDecodeError:

@@ -164,6 +164,11 @@ def unauthenticated() -> Problem:
     return Problem("unauthenticated", "A valid API key of this gateway is needed.")
 
 
+def too_large(bytes_max: int) -> Problem:
+    """Return the answer to a body that is longer than allowed."""
+    return Problem("body_too_large", f"The body is longer than {bytes_max} bytes.")
+
+
 def of_replayed(replayed: Replayed, body_digest: str) -> Problem:
     """Return the answer to an idempotency key that another call has."""
     if replayed.body_digest != body_digest:

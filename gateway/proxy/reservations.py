@@ -9,8 +9,8 @@ import structlog
 
 from gateway.budgets.changes import Settlement
 from gateway.budgets.verbs import Budgets
-from gateway.domain.reservation import Ask, Gone, Held
-from gateway.errors import StoreError
+from gateway.domain.reservation import Ask, Denied, Finished, Gone, Held, Refused, Replayed
+from gateway.errors import OutcomeUnknown, StoreError
 from gateway.proxy.meter import Metered
 from gateway.proxy.settlements import Settlements
 from gateway.proxy.spool import Release
@@ -85,9 +85,30 @@ class Reservations:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def open(self, ask: Ask, held: Held, caller: Caller, server_ms: int) -> Reservation:
-        """Take a hold into care; ``server_ms`` is the time now by the clock of Redis."""
+    async def reserve(
+        self, ask: Ask, caller: Caller
+    ) -> "Reservation | Denied | Refused | Finished | Replayed":
+        """Hold the amount and take the hold into care, or say why nothing is held.
+
+        Raises:
+            StoreError: Redis failed. A hold that may have been made is given back.
+        """
+        began_s = time.perf_counter()
+        try:
+            outcome = await self._budgets.reserve(ask)
+        except StoreError as error:
+            if isinstance(error, OutcomeUnknown) or not error.transient:
+                self._settlements.release(Release(ask.org, ask.agent, ask.id, ""))
+            raise
+        except asyncio.CancelledError:
+            self._settlements.release(Release(ask.org, ask.agent, ask.id, ""))
+            raise
+        self._metrics.reserve_seconds.observe(time.perf_counter() - began_s)
+        return self._opened(ask, outcome, caller) if isinstance(outcome, Held) else outcome
+
+    def _opened(self, ask: Ask, held: Held, caller: Caller) -> Reservation:
         reservation = Reservation(self, ask, held, caller)
+        server_ms = time.time_ns() // 1_000_000 - (self._budgets.wire.skew_ms or 0)
         reservation.ttl_ms = max(_TTL_MIN_MS, held.deadline_ms - server_ms)
         reservation.extend_at_ms = _now_ms() + reservation.ttl_ms // _TRIES
         self._open[ask.id] = reservation

@@ -20,7 +20,7 @@ def usd_of(usage: Usage) -> Decimal:
 
 
 MINI = Price("openai/gpt-4o-mini", usd_of)
-POST = Call("POST", 400, {"model": "m", "max_tokens": 100}, None)
+POST = Call("POST", 400, {"model": "m", "max_tokens": 100})
 
 
 def agent(mode: str, **price: object) -> Agent:
@@ -170,17 +170,6 @@ def test_quote_by_mode(price: dict[str, object], message: dict[str, object], quo
     described = read_agent({"upstream": "http://a", "price": price})
 
     assert quote_for(described, POST._replace(message=message), MINI) == quote
-
-
-@pytest.mark.parametrize(("ceiling", "amount"), [(5, 5), (10**12, 2_000_000)])
-def test_callers_ceiling_only_lowers(ceiling: int, amount: int) -> None:
-    """Budget-Max-Cost is the caller's own limit: it never raises a quote."""
-    call = POST._replace(max_cost_microcents=ceiling)
-
-    quote = quote_for(agent("flat", cents="2"), call, None)
-
-    assert isinstance(quote, Quote)
-    assert quote.amount_microcents == amount
 
 
 @pytest.mark.parametrize(

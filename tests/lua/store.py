@@ -40,6 +40,7 @@ class ClientWire:
     def __init__(self, client: Any, flagged: bool, node: Node) -> None:
         self.client = client
         self.node: Node | None = node
+        self.skew_ms: int | None = 0
         self._flagged = flagged
 
     def submit(

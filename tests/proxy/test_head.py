@@ -9,7 +9,6 @@ from gateway.proxy.head import (
     budget_headers,
     read_answer_head,
     read_request_head,
-    replace_headers,
     server_timing,
 )
 
@@ -103,15 +102,6 @@ def test_websocket_and_size_are_noticed() -> None:
     assert not read_request_head([(b"x", b"y" * 100)]).is_too_large
 
 
-def test_configured_headers_replace_the_callers() -> None:
-    """What the operator configured stands alone, whatever the caller sent under that name."""
-    headers = [(b"authorization", b"Basic x"), (b"x-a", b"1"), (b"authorization", b"Basic y")]
-
-    replaced = replace_headers(headers, [(b"authorization", b"Bearer sk")])
-
-    assert replaced == [(b"x-a", b"1"), (b"authorization", b"Bearer sk")]
-
-
 def test_answer_loses_hops_and_budget_headers() -> None:
     """Hop-by-hop headers, those that Connection names and the upstream's Budget-* stay behind."""
     headers = [
@@ -144,7 +134,7 @@ def test_answer_without_body_has_no_length(status: int) -> None:
 
 def test_budget_headers_of_a_hold() -> None:
     """An admitted answer names reservation, budget, what is left, the reset and warnings."""
-    assert budget_headers("01REQ", "acme", _HELD, org_visible=True) == [
+    assert budget_headers("01REQ", "acme", _HELD, visible=True) == [
         (b"budget-request-id", b"01REQ"),
         (b"budget-source", b"upstream"),
         (b"budget-id", b"acme:agent.researcher.day"),
@@ -154,12 +144,12 @@ def test_budget_headers_of_a_hold() -> None:
     ]
 
 
-def test_budget_headers_hide_the_org() -> None:
-    """What is left for the whole org is not told where the caller may not see it."""
+def test_budget_headers_hide_amounts() -> None:
+    """What is left is not told where the caller may not see it."""
     names = [
         name
         for name, _ in budget_headers(
-            "01REQ", "acme", _HELD._replace(budget="org.total", resets_ms=0), org_visible=False
+            "01REQ", "acme", _HELD._replace(budget="org.total", resets_ms=0), visible=False
         )
     ]
 

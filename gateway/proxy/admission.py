@@ -1,0 +1,229 @@
+"""Admission: whether a call may run, and what is held for it, before the upstream hears of it."""
+
+import hashlib
+import time
+from typing import NamedTuple
+
+import structlog
+
+from gateway.budgets.verbs import Budgets
+from gateway.domain.agent import Agent
+from gateway.domain.key import KeyText, is_id, read_key
+from gateway.domain.reservation import Ask, Denied, Finished, Refused, Replayed
+from gateway.errors import BadRequest, StoreError
+from gateway.proxy import problem
+from gateway.proxy.agents import Agents, Route, Unusable
+from gateway.proxy.body import UNCHECKED_BYTES_MAX, BodyTooLarge, Receive, read_body
+from gateway.proxy.dialect import Tongue
+from gateway.proxy.exposure import Exposure
+from gateway.proxy.head import RequestHead
+from gateway.proxy.invocation import Invocation, tongue_of
+from gateway.proxy.meter import Metering, PriceOf
+from gateway.proxy.origin import UpstreamHead, request_head
+from gateway.proxy.problem import Problem
+from gateway.proxy.quoting import metering_for, needs_body
+from gateway.proxy.reservations import Caller, Reservation, Reservations
+
+IDEMPOTENCY_KEY_MAX = 255
+
+_log = structlog.get_logger()
+
+
+class Admitted(NamedTuple):
+    """A call that may run.
+
+    ``body`` is None where it was not read yet and is to be passed on as it comes. Whoever has
+    this must end the reservation.
+    """
+
+    reservation: Reservation
+    route: Route
+    metering: Metering
+    head: UpstreamHead
+    body: bytes | None
+    store_s: float
+
+
+class Declined(NamedTuple):
+    """A call that may not run, and in which words its caller is told."""
+
+    problem: Problem
+    tongue: Tongue
+
+
+class Rules(NamedTuple):
+    """What a deployment has decided. ``trusted_org`` pays for every call where keys are off."""
+
+    trusted_org: str
+    body_bytes_max: int
+
+
+class _Understood(NamedTuple):
+    """A call that is known well enough to ask the budgets."""
+
+    key: KeyText
+    route: Route
+    metering: Metering
+    head: UpstreamHead
+    body: bytes | None
+
+
+class Admission:
+    """The way of a call from its head to a hold: identify, quote, reserve."""
+
+    def __init__(
+        self,
+        budgets: Budgets,
+        agents: Agents,
+        reservations: Reservations,
+        price_of: PriceOf,
+        exposure: Exposure,
+        rules: Rules,
+    ) -> None:
+        self._budgets = budgets
+        self._agents = agents
+        self._reservations = reservations
+        self._price_of = price_of
+        self._exposure = exposure
+        self._rules = rules
+
+    async def admit(self, call: Invocation, receive: Receive) -> Admitted | Declined:
+        """Hold what the call can cost, or say why it may not run.
+
+        Raises:
+            CallerLeft: nobody waits for the answer; nothing is held.
+        """
+        key = identify(call.head, self._rules)
+        if key is None:
+            return Declined(problem.unauthenticated(), tongue_of(call))
+        try:
+            understood = await self._understand(call, key, receive)
+            if isinstance(understood, Declined):
+                return await self._told(call, key, understood)
+            return await self._reserve(call, understood)
+        except StoreError as error:
+            return Declined(problem.of_error(error), tongue_of(call))
+
+    async def _understand(
+        self, call: Invocation, key: KeyText, receive: Receive
+    ) -> _Understood | Declined:
+        route = await self._agents.find(key.org, call.agent) if is_id(call.agent) else None
+        unfit = _unfit(call, route)
+        if unfit is not None or not isinstance(route, Route):
+            return Declined(unfit or _unknown(call), tongue_of(call))
+        body = await self._body(call, key, route.agent, receive)
+        if isinstance(body, Problem):
+            return Declined(body, tongue_of(call, route.agent.dialect))
+        metering = metering_for(call, route.agent, body, self._price_of)
+        if isinstance(metering, Problem):
+            return Declined(metering, tongue_of(call, route.agent.dialect, body))
+        try:
+            head = _upstream_head(call, route, body)
+        except BadRequest as error:
+            return Declined(problem.of_error(error), tongue_of(call, route.agent.dialect, body))
+        return _Understood(key, route, metering, head, body)
+
+    async def _body(
+        self, call: Invocation, key: KeyText, agent: Agent, receive: Receive
+    ) -> bytes | Problem | None:
+        length, bytes_max = call.head.body_length, self._rules.body_bytes_max
+        if length == 0:
+            return b""
+        if length is not None and length > bytes_max:
+            return problem.too_large(bytes_max)
+        if length is None or length > UNCHECKED_BYTES_MAX:
+            refusal = await self._key_problem(key, call.agent)
+            if refusal is not None:
+                return refusal
+            if not needs_body(agent, call):
+                return None
+        try:
+            return await read_body(receive, bytes_max)
+        except BodyTooLarge:
+            return problem.too_large(bytes_max)
+
+    async def _reserve(self, call: Invocation, understood: _Understood) -> Admitted | Declined:
+        key, route, metering, head, body = understood
+        ask = Ask(call.id, key.org, call.agent, metering.quote.amount_microcents, key.digest)
+        if call.head.idempotency_key:
+            ask = _idempotent(ask, call, key, body or b"")
+        began_s = time.perf_counter()
+        outcome = await self._reservations.reserve(ask, Caller(key.key_id, call.head.tags))
+        if not isinstance(outcome, Reservation):
+            refusal = await self._problem(outcome, ask)
+            return Declined(refusal, tongue_of(call, route.agent.dialect, body))
+        store_s = time.perf_counter() - began_s
+        return Admitted(outcome, route, metering, head, body, store_s)
+
+    async def _problem(self, outcome: Denied | Refused | Finished | Replayed, ask: Ask) -> Problem:
+        if isinstance(outcome, Replayed):
+            return problem.of_replayed(outcome, ask.body_digest)
+        if isinstance(outcome, Finished):
+            _log.error("fresh_reservation_has_ended", reservation_id=ask.id, state=outcome.state)
+            return problem.of_finished(outcome)
+        scope = outcome.budget if isinstance(outcome, Denied) else outcome.detail
+        visible = await self._exposure.shows(ask.org, ask.key_digest, scope)
+        if isinstance(outcome, Denied):
+            return problem.of_denied(outcome, ask.org, ask.amount_microcents, visible=visible)
+        if outcome.reason in ("BADARG", "MISMATCH"):
+            _log.error("reserve_refused", reservation_id=ask.id, word=outcome.reason)
+        stands = self._budgets.wire.node is not None
+        return problem.of_refused(outcome, node_stands=stands, visible=visible)
+
+    async def _told(self, call: Invocation, key: KeyText, declined: Declined) -> Declined:
+        # Names and prices of agents are told only to who has a key, so they cannot be probed.
+        refusal = await self._key_problem(key, call.agent if is_id(call.agent) else "")
+        return declined if refusal is None else declined._replace(problem=refusal)
+
+    async def _key_problem(self, key: KeyText, agent: str) -> Problem | None:
+        if not key.digest:
+            return None
+        status = await self._budgets.authenticate(key.org, key.digest, agent)
+        if status.status == "OK":
+            return None
+        return problem.of_key(status.status, node_stands=self._budgets.wire.node is not None)
+
+
+def identify(head: RequestHead, rules: Rules) -> KeyText | None:
+    """Return who calls, or None where no key of ours was shown; the store has the last word."""
+    if rules.trusted_org:
+        return KeyText(rules.trusted_org, "", "")
+    return read_key(head.key_text)
+
+
+def _unfit(call: Invocation, route: object) -> Problem | None:
+    if call.head.is_too_large:
+        return Problem("headers_too_large", "The headers are too large.")
+    if call.head.is_websocket:
+        return Problem("not_supported", "WebSocket upgrades are not supported.")
+    if call.head.is_coded:
+        return Problem("not_supported", "Of transfer codings only chunked is supported.")
+    if len(call.head.idempotency_key) > IDEMPOTENCY_KEY_MAX:
+        detail = f"Idempotency-Key is too long; expected at most {IDEMPOTENCY_KEY_MAX} bytes."
+        return Problem("bad_request", detail)
+    if isinstance(route, Unusable):
+        return Problem("internal_error", f"The agent is not usable: {route.why}")
+    return None
+
+
+def _unknown(call: Invocation) -> Problem:
+    return Problem("unknown_agent", f"There is no agent {call.agent!r}.")
+
+
+def _upstream_head(call: Invocation, route: Route, body: bytes | None) -> UpstreamHead:
+    forwarded = call.head.forwarded
+    if route.replaced:
+        forwarded = [header for header in forwarded if header[0] not in route.replaced]
+    length = call.head.body_length if body is None else len(body)
+    method = call.method.encode("ascii")
+    return request_head(route.origin, method, call.path, forwarded, length, route.added)
+
+
+def _idempotent(ask: Ask, call: Invocation, key: KeyText, body: bytes) -> Ask:
+    """Add what makes a call known again: its key, and what it asks for."""
+    owner = f"{ask.org}\0{key.key_id}\0{ask.agent}\0".encode()
+    asked_for = b"%b %b\0%b" % (call.method.encode("ascii"), call.path, body)
+    return ask._replace(
+        idempotency_digest=hashlib.sha256(owner + call.head.idempotency_key).hexdigest(),
+        body_digest=hashlib.sha256(asked_for).hexdigest(),
+    )

@@ -1,0 +1,125 @@
+"""The data plane as an ASGI app: calls of agents on the hot path, everything else on routes."""
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+
+from gateway.proxy.admission import Admission, Declined
+from gateway.proxy.body import CallerLeft, Message, Receive, Send
+from gateway.proxy.dialect import Tongue, render
+from gateway.proxy.forward import Forwarding
+from gateway.proxy.invocation import PREFIX, Invocation, read_invocation, tongue_of
+from gateway.proxy.problem import Problem
+from gateway.proxy.routes import routes
+from gateway.telemetry import ProxyMetrics, Readiness
+
+_log = structlog.get_logger()
+
+
+class App:
+    """Answers every request of the data port.
+
+    ``draining`` is set by whoever stops the process: running calls go on, new ones are refused.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        forwarding: Forwarding,
+        store_trouble: Readiness,
+        metrics: ProxyMetrics,
+    ) -> None:
+        self.draining = False
+        self._admission = admission
+        self._forwarding = forwarding
+        self._store_trouble = store_trouble
+        self._routes: Any = routes(self.trouble)
+        self._metrics = metrics
+        self._running = 0
+        self._idle = asyncio.Event()
+        metrics.open_calls.set_function(lambda: self._running)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if not scope["raw_path"].startswith(PREFIX):
+            await self._routes(scope, receive, send)
+            return
+        self._running += 1
+        try:
+            await self._serve(read_invocation(scope), receive, _Outgoing(send))
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    def trouble(self) -> str:
+        """Return why no call would be admitted, or nothing."""
+        return "The gateway stops." if self.draining else self._store_trouble()
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until no call runs; return whether that came about in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._running:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _serve(self, call: Invocation, receive: Receive, outgoing: "_Outgoing") -> None:
+        try:
+            declined = await self._run(call, receive, outgoing)
+        except CallerLeft:
+            self._metrics.calls.labels("caller_left").inc()
+            return
+        # The top of the app: whatever nobody expected is logged here, and nowhere else.
+        except Exception:
+            self._metrics.faults.inc()
+            _log.exception("call_failed", request_id=call.id, agent=call.agent)
+            declined = Declined(Problem("internal_error", "The gateway failed."), tongue_of(call))
+        if declined is None:
+            self._metrics.calls_forwarded.inc()
+            return
+        self._metrics.calls.labels(declined.problem.error).inc()
+        if not outgoing.started:
+            await tell(declined.problem, declined.tongue, call.id, outgoing)
+
+    async def _run(
+        self, call: Invocation, receive: Receive, outgoing: "_Outgoing"
+    ) -> Declined | None:
+        if self.draining:
+            return Declined(Problem("draining", "The gateway stops."), tongue_of(call))
+        began_s = time.perf_counter()
+        admitted = await self._admission.admit(call, receive)
+        if isinstance(admitted, Declined):
+            return admitted
+        fault = await self._forwarding.forward(call, admitted, receive, outgoing, began_s)
+        if fault is None:
+            return None
+        return Declined(fault, tongue_of(call, admitted.route.agent.dialect, admitted.body))
+
+
+class _Outgoing:
+    """The way to the caller, which remembers whether an answer has begun."""
+
+    __slots__ = ("_send", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        self.started = True
+        await self._send(message)
+
+
+async def tell(problem: Problem, tongue: Tongue, request_id: str, send: Send) -> None:
+    """Send an answer that the gateway makes itself."""
+    headers, body = render(problem, tongue, request_id)
+    if problem.error == "draining":
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

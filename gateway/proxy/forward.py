@@ -1,0 +1,129 @@
+"""Forwarding: an admitted call goes to its upstream, and its reservation ends whatever happens.
+
+It is released where the call certainly did not run, and settled where it may have.
+"""
+
+import asyncio
+import time
+
+from gateway.domain.breaker import Breaker
+from gateway.errors import BadRequest, UpstreamError, UpstreamUnreachable
+from gateway.proxy import problem
+from gateway.proxy.admission import Admitted
+from gateway.proxy.agents import voice_of
+from gateway.proxy.body import BodyTooLarge, CallerLeft, Receive, Send, stream_body
+from gateway.proxy.departure import Departure
+from gateway.proxy.dialect import Tongue
+from gateway.proxy.exposure import Exposure
+from gateway.proxy.head import Headers, budget_headers
+from gateway.proxy.invocation import Invocation
+from gateway.proxy.meter import Metered
+from gateway.proxy.origin import Site
+from gateway.proxy.problem import KINDS, Problem
+from gateway.proxy.relay import Passport, Relay
+from gateway.proxy.upstream import Answer, Upstreams
+from gateway.telemetry import ProxyMetrics
+
+
+class Forwarding:
+    """The way of an admitted call: out, back, and its end."""
+
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        exposure: Exposure,
+        metrics: ProxyMetrics,
+        body_bytes_max: int,
+    ) -> None:
+        self._upstreams = upstreams
+        self._exposure = exposure
+        self._metrics = metrics
+        self._body_bytes_max = body_bytes_max
+        self._breakers: dict[Site, Breaker] = {}
+
+    async def forward(
+        self, call: Invocation, admitted: Admitted, receive: Receive, send: Send, began_s: float
+    ) -> Problem | None:
+        """Run the call and pass its answer on; return a problem for a caller who has no answer.
+
+        Where the answer has begun the problem cannot be told any more: it is broken off.
+
+        Raises:
+            CallerLeft: the caller left before its request was complete.
+        """
+        # A body that is still to be read has the ear of the connection.
+        departure = Departure(receive) if admitted.body is not None else None
+        try:
+            headers = await self._headers(call, admitted)
+            sent_s = time.perf_counter()
+            answer = await self._sent(admitted, receive)
+            if isinstance(answer, Problem):
+                return answer
+            upstream_s = time.perf_counter() - sent_s
+            self._metrics.upstream_seconds.observe(upstream_s)
+            voice = voice_of(admitted.route.agent.dialect, call.path)
+            timing = Passport(headers, Tongue(voice), began_s, admitted.store_s, upstream_s)
+            relay = Relay(admitted.reservation, admitted.metering, answer, send)
+            try:
+                return await relay.run(timing)
+            finally:
+                self._metrics.ignored_costs.inc(relay.meter.ignored_costs)
+        except (BadRequest, BodyTooLarge) as error:
+            return self._unfit(error)
+        except asyncio.CancelledError:
+            if departure is None or not departure.is_over:
+                raise
+            return None
+        finally:
+            if departure is not None:
+                departure.close()
+            # Whatever was sent has been settled by now.
+            admitted.reservation.release()
+
+    async def _headers(self, call: Invocation, admitted: Admitted) -> Headers:
+        ask, held = admitted.reservation.ask, admitted.reservation.held
+        visible = await self._exposure.shows(ask.org, ask.key_digest, held.budget)
+        return budget_headers(call.id, ask.org, held, visible=visible)
+
+    async def _sent(self, admitted: Admitted, receive: Receive) -> Answer | Problem:
+        """Send the call; where this gives no answer, the reservation has ended."""
+        reservation, route, body = admitted.reservation, admitted.route, admitted.body
+        breaker = self._breaker(route.origin.site)
+        if not breaker.admits(time.monotonic()):
+            reservation.release()
+            detail = "The upstream has failed again and again; it is tried from time to time."
+            return Problem("upstream_circuit_open", detail)
+        kept = Metered(admitted.metering.quote.amount_microcents, "quote")
+        parts = stream_body(receive, self._body_bytes_max) if body is None else body
+        try:
+            answer = await self._upstreams.send(
+                route.origin, admitted.head, parts, route.agent.timeouts
+            )
+        except UpstreamUnreachable as error:
+            breaker.fail(time.monotonic())
+            reservation.release()
+            return problem.of_error(error)
+        except UpstreamError as error:
+            breaker.fail(time.monotonic())
+            reservation.settle(kept, KINDS[error.code].status)
+            return problem.of_error(error, kept.cost_microcents)
+        except (BadRequest, BodyTooLarge, CallerLeft):
+            # Without its end no upstream takes a request for one.
+            reservation.release()
+            raise
+        except BaseException:
+            reservation.settle(kept, 0)
+            raise
+        breaker.succeed()
+        return answer
+
+    def _breaker(self, site: Site) -> Breaker:
+        breaker = self._breakers.get(site)
+        if breaker is None:
+            breaker = self._breakers[site] = Breaker()
+        return breaker
+
+    def _unfit(self, error: BadRequest | BodyTooLarge) -> Problem:
+        if isinstance(error, BadRequest):
+            return problem.of_error(error)
+        return problem.too_large(self._body_bytes_max)

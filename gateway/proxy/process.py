@@ -1,0 +1,156 @@
+"""The process ``serve``: the data plane from its settings to its last settle."""
+
+import asyncio
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple
+
+import structlog
+from redis.asyncio import Redis
+
+from gateway.budgets.address import read_address
+from gateway.budgets.connection import Connection
+from gateway.budgets.node import check_server
+from gateway.budgets.scripts import load_scripts
+from gateway.budgets.verbs import Budgets
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.proxy.admission import Admission, Rules
+from gateway.proxy.agents import Agents
+from gateway.proxy.app import App
+from gateway.proxy.credentials import Credentials
+from gateway.proxy.exposure import Exposure
+from gateway.proxy.forward import Forwarding
+from gateway.proxy.listener import Listener, bind, quiet_server_log, stop
+from gateway.proxy.prices import Prices
+from gateway.proxy.reservations import Reservations
+from gateway.proxy.settlements import Settlements
+from gateway.proxy.spool import Spool
+from gateway.proxy.upstream import Upstreams
+from gateway.settings import Settings
+from gateway.telemetry import ProxyMetrics, new_registry, ops_app
+
+_OPS_PORT = 9464
+# What was settled in the last moment of a drain still has this long to reach Redis.
+_SETTLE_S = 5.0
+_SKEW_LOOK_S = 1.0
+_SKEW_MAX_MS = 1000
+
+_log = structlog.get_logger()
+
+
+async def serve(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what runs, and settle all of it.
+
+    ``environ`` is where ``env:GATEWAY_CREDENTIAL_*`` header values come from.
+
+    Raises:
+        ConfigError: a port, a folder or a setting of Redis is not usable.
+        StoreUnavailable: Redis cannot be reached at the start; later it is waited for.
+    """
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+            stack.callback(loop.remove_signal_handler, number)
+        plane = await _plane(stack, settings, environ)
+        listeners = _listen(settings, plane)
+        stack.push_async_callback(stop, listeners)
+        _log.info("serving", port=listeners[0][0].port, redis=str(read_address(settings.redis_url)))
+        await _first(stopped, listeners)
+        plane.app.draining = True
+        _log.info("draining", open_calls=len(plane.reservations))
+        await plane.app.drained(settings.drain_s)
+
+
+class _Plane(NamedTuple):
+    """What a running data plane consists of, as far as its process has to do with it."""
+
+    app: App
+    reservations: Reservations
+    metrics: ProxyMetrics
+
+
+async def _plane(stack: AsyncExitStack, settings: Settings, environ: Mapping[str, str]) -> _Plane:
+    metrics = ProxyMetrics(new_registry())
+    connection, budgets = await _budgets(stack, settings)
+    spool = Spool(settings.spool_dir)
+    spool.prepare()
+    settlements = Settlements(budgets, spool, metrics)
+    settlements.start()
+    stack.push_async_callback(settlements.close, _SETTLE_S)
+    reservations = Reservations(budgets, settlements, metrics)
+    reservations.start()
+    stack.push_async_callback(reservations.close)
+    upstreams = Upstreams()
+    stack.push_async_callback(upstreams.close)
+    exposure = Exposure(budgets, settings.expose_amounts)
+    rules = Rules(settings.org if settings.auth == "none" else "", settings.max_body_bytes)
+    agents = Agents(budgets.agent_json, Credentials(environ, settings.credentials_dir))
+    admission = Admission(budgets, agents, reservations, Prices().price_of, exposure, rules)
+    forwarding = Forwarding(upstreams, exposure, metrics, settings.max_body_bytes)
+    _watch_clock(stack, connection, metrics)
+    app = App(admission, forwarding, lambda: connection.problem, metrics)
+    return _Plane(app, reservations, metrics)
+
+
+async def _budgets(stack: AsyncExitStack, settings: Settings) -> tuple[Connection, Budgets]:
+    scripts = load_scripts()
+    address = read_address(settings.redis_url)
+    connection = Connection(address, scripts, settings.store_deadline_ms)
+    await connection.start()
+    stack.push_async_callback(connection.close)
+    if not await connection.tried():
+        raise StoreUnavailable(connection.problem)
+    async with Redis.from_url(settings.redis_url) as redis:
+        findings = await check_server(redis)
+    for finding in findings:
+        if finding.severity == "refuse":
+            raise ConfigError(f"Redis at {address} is not set up to keep money: {finding}")
+        _log.warning("redis_setting", finding=str(finding))
+    budgets = Budgets(connection, scripts, settings.hold_ttl_ms, settings.journal_entries_max)
+    return connection, budgets
+
+
+def _watch_clock(stack: AsyncExitStack, connection: Connection, metrics: ProxyMetrics) -> None:
+    metrics.store_ready.set_function(lambda: float(connection.ready))
+    metrics.clock_skew_seconds.set_function(lambda: (connection.skew_ms or 0) / 1000)
+    watch = asyncio.create_task(_alarm_on_skew(connection), name="clock watch")
+    stack.callback(watch.cancel)
+
+
+async def _alarm_on_skew(connection: Connection) -> None:
+    is_alarmed = False
+    while True:
+        skew_ms = connection.skew_ms or 0
+        is_skewed = abs(skew_ms) > _SKEW_MAX_MS
+        if is_skewed and not is_alarmed:
+            _log.error("clock_skew", ahead_of_redis_ms=skew_ms)
+        is_alarmed = is_skewed
+        await asyncio.sleep(_SKEW_LOOK_S)
+
+
+def _listen(settings: Settings, plane: _Plane) -> list[tuple[Listener, "asyncio.Task[None]"]]:
+    quiet_server_log()
+    places: list[tuple[Any, str, int, str]] = [
+        (plane.app, settings.host, settings.port, "GATEWAY_PORT")
+    ]
+    ops_port = _OPS_PORT if settings.ops_port is None else settings.ops_port
+    if ops_port:
+        ops = ops_app(plane.metrics.registry, plane.app.trouble)
+        places.append((ops, settings.ops_host, ops_port, "GATEWAY_OPS_PORT"))
+    # Bound first, all of them: a port that is taken stops the process before it serves.
+    listeners = [Listener(app, bind(host, port, name)) for app, host, port, name in places]
+    return [(listener, asyncio.create_task(listener.run_until_stopped())) for listener in listeners]
+
+
+async def _first(
+    stopped: asyncio.Event, listeners: Sequence[tuple[Listener, "asyncio.Task[None]"]]
+) -> None:
+    """Wait for the signal to stop; a listener that ends by itself is a fault and is raised."""
+    waiting = asyncio.create_task(stopped.wait())
+    tasks = [waiting, *(task for _, task in listeners)]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    for task in done - {waiting}:
+        task.result()

@@ -1,0 +1,63 @@
+"""Quoting: what a call is read for to know the most that it can cost."""
+
+from collections.abc import Mapping
+
+import orjson
+
+from gateway.domain.agent import Agent
+from gateway.domain.money import microcents_from_cents
+from gateway.domain.quote import FREE_METHODS, Call, Quote, quote_for
+from gateway.proxy.invocation import Invocation
+from gateway.proxy.meter import Metering, PriceOf
+from gateway.proxy.problem import Problem, cents
+
+
+def needs_body(agent: Agent, call: Invocation) -> bool:
+    """Say whether a call can only be asked for with its whole body at hand."""
+    return agent.pricing.mode == "tokens" or bool(call.head.idempotency_key)
+
+
+def metering_for(
+    call: Invocation, agent: Agent, body: bytes | None, price_of: PriceOf
+) -> Metering | Problem:
+    """Return the quote of a call and what its meter must know, or why it has none."""
+    is_read = agent.pricing.mode == "tokens" and call.method not in FREE_METHODS
+    message = _json_object(body) if is_read and body else None
+    model = str((message or {}).get("model", ""))
+    price = price_of(model) if model else None
+    quote = quote_for(agent, Call(call.method, len(body or b""), message), price)
+    if not isinstance(quote, Quote):
+        which = f"the model {model!r}" if model else "a body that names no model"
+        return Problem("price_unknown", f"There is no price for {which}.", {"model": model})
+    refusal = _above_ceiling(call.head.max_cost_cents, quote)
+    return refusal or Metering(agent, quote, model, price_of)
+
+
+def _json_object(body: bytes) -> Mapping[str, object] | None:
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _above_ceiling(max_cost_cents: str, quote: Quote) -> Problem | None:
+    """Refuse what may cost more than the caller allows.
+
+    Holding less than the quote instead would let a caller spend what its budget does not have.
+    """
+    if not max_cost_cents:
+        return None
+    ceiling = microcents_from_cents(max_cost_cents)
+    if ceiling is None:
+        detail = f"Budget-Max-Cost is {max_cost_cents!r}; expected cents such as 2.5."
+        return Problem("bad_request", detail)
+    if quote.amount_microcents <= ceiling:
+        return None
+    members: dict[str, object] = {
+        "scope": "call",
+        "limit_cents": cents(ceiling),
+        "requested_cents": cents(quote.amount_microcents),
+    }
+    detail = "This call may cost more than its Budget-Max-Cost allows."
+    return Problem("per_call_limit_exceeded", detail, members)

@@ -1,0 +1,154 @@
+"""Relays: one answer on its way back to its caller, metered as it passes, and what it has cost."""
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from gateway.errors import UpstreamError
+from gateway.proxy import problem
+from gateway.proxy.answer import Answer
+from gateway.proxy.body import Send
+from gateway.proxy.dialect import Tongue, broken_event
+from gateway.proxy.head import Headers, cents_bytes, read_answer_head, server_timing
+from gateway.proxy.meter import Meter, Metered, Metering
+from gateway.proxy.problem import Problem
+from gateway.proxy.reservations import Reservation
+
+# A JSON answer up to here is read whole, so that its head can say what it has cost.
+WHOLE_BYTES_MAX = 256 * 1024
+
+
+class Passport(NamedTuple):
+    """What the gateway says of a call beside the upstream's own words."""
+
+    headers: Headers
+    tongue: Tongue
+    began_s: float
+    store_s: float
+    upstream_s: float
+
+
+class Relay:
+    """Passes one answer on. The reservation ends before the last byte leaves, on every path."""
+
+    def __init__(
+        self, reservation: Reservation, metering: Metering, answer: Answer, send: Send
+    ) -> None:
+        self._reservation = reservation
+        self._answer = answer
+        self._send = send
+        self._passed, by_name = read_answer_head(answer.headers, answer.status)
+        media_type = by_name.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        self._is_events = media_type == b"text/event-stream"
+        self._is_json = media_type == b"application/json" or media_type.endswith(b"+json")
+        length = by_name.get(b"content-length", b"")
+        self._length = int(length) if length.isdigit() else None
+        self.meter = Meter(metering, answer.status, by_name, self._is_events)
+        self._started = False
+
+    async def run(self, passport: Passport) -> Problem | None:
+        """Pass the whole answer on; return a problem where the caller was sent nothing.
+
+        An answer that breaks off is not completed, except for an event that says so: the server
+        closes the connection then, and nobody takes a part for the whole.
+        """
+        try:
+            pieces: list[bytes] = []
+            if await self._gather(pieces):
+                await self._send_whole(b"".join(pieces), passport)
+            else:
+                await self._send_on(pieces, passport)
+            return None
+        except UpstreamError as error:
+            metered = self._end(is_complete=False)
+            fault = problem.of_error(error, metered.cost_microcents if metered else 0)
+            if not self._started:
+                return fault
+            await self._say(fault, passport)
+            return None
+        except asyncio.CancelledError:
+            self._end(is_complete=False)
+            if self._started:
+                await self._say(Problem("draining", "The gateway stops."), passport)
+            raise
+        finally:
+            # What fell out of every path above is a fault of ours: charge what was seen.
+            self._end(is_complete=False)
+            await self._answer.aclose()
+
+    async def _gather(self, pieces: list[bytes]) -> bool:
+        """Collect the answer where it is here already or tells its cost; say if it is whole."""
+        if self._answer.body is not None:
+            pieces.append(self._answer.body)
+            return True
+        if not self._is_json or self.meter.known or (self._length or 0) > WHOLE_BYTES_MAX:
+            return False
+        size = 0
+        async for chunk in self._answer.chunks():
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > WHOLE_BYTES_MAX:
+                return False
+        return True
+
+    async def _send_whole(self, body: bytes, passport: Passport) -> None:
+        self.meter.feed(body)
+        metered = self._end(is_complete=True)
+        cost = cents_bytes(metered.cost_microcents if metered else 0)
+        await _settle_leaves()
+        await self._send_head([(b"budget-cost", cost)], passport)
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _send_on(self, pieces: list[bytes], passport: Passport) -> None:
+        known = self.meter.result() if self.meter.known else None
+        cost = [(b"budget-cost", cents_bytes(known.cost_microcents))] if known else []
+        await self._send_head(cost, passport)
+        for piece in pieces:
+            await self._pass_on(piece)
+        last = b""
+        async for chunk in self._answer.chunks():
+            if self._length is not None and self._length <= len(chunk):
+                last = chunk
+            else:
+                await self._pass_on(chunk)
+        self.meter.feed(last)
+        self._end(is_complete=True)
+        await _settle_leaves()
+        await self._send({"type": "http.response.body", "body": last})
+
+    async def _send_head(self, cost: Headers, passport: Passport) -> None:
+        total_s = time.perf_counter() - passport.began_s
+        timing = server_timing(total_s, passport.store_s, passport.upstream_s)
+        headers = [*self._passed, *passport.headers, *cost, timing]
+        self._started = True
+        await self._send(
+            {"type": "http.response.start", "status": self._answer.status, "headers": headers}
+        )
+
+    async def _pass_on(self, chunk: bytes) -> None:
+        self.meter.feed(chunk)
+        if self._length is not None:
+            self._length -= len(chunk)
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _say(self, fault: Problem, passport: Passport) -> None:
+        """End a stream of events with one that says why, in the words of the caller's SDK."""
+        if self._is_events and self._length is None:
+            event = broken_event(fault, passport.tongue, self._reservation.ask.id)
+            await self._send({"type": "http.response.body", "body": event})
+
+    def _end(self, *, is_complete: bool) -> Metered | None:
+        """End the reservation, once, with what the meter says; return that."""
+        if self._reservation.ended:
+            return None
+        metered = self.meter.result(is_complete)
+        if metered is None:
+            self._reservation.release()
+        else:
+            self._reservation.settle(metered, self._answer.status)
+        return metered
+
+
+async def _settle_leaves() -> None:
+    """Let the event loop write the settle first: who has the answer finds it spent."""
+    await asyncio.sleep(0)
