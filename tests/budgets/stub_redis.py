@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import hiredis
 
@@ -57,15 +57,28 @@ class StubRedis:
         finally:
             self.closed += 1
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @asynccontextmanager
 async def stub_redis(answer: Answer = healthy) -> AsyncIterator[StubRedis]:
     """Serve on a free loopback port while the block runs."""
     stub = StubRedis(answer)
-    server = await asyncio.start_server(stub.serve, "127.0.0.1", 0)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(stub.serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     stub.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
     try:
         yield stub
     finally:
         server.close()
+        for task in tasks:
+            task.cancel()
+        # A socket that outlives its event loop would be a warning in some later test.
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -169,9 +169,10 @@ async def test_connection_grows_stale_when_looks_are_refused(connect: Connect) -
         ready_first = connection.ready
         stub.answer = loading
         await until(lambda: not connection.ready, "the marker to grow stale")
+        problem = connection.problem
 
     assert ready_first
-    assert "did not show" in connection.problem
+    assert "did not show" in problem
 
 
 async def test_close_waits_for_a_reply_that_is_under_way(
