@@ -1,40 +1,75 @@
 """Prices: what usage costs, exact until the one rounding of a cost."""
 
-from collections.abc import Callable
-from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal, localcontext
 from typing import NamedTuple
 
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX
 from gateway.domain.usage import Usage
 
-MICROCENTS_PER_USD = 10**8
-# 10^9 tokens at any price with a dozen decimals stay exact.
-_DIGITS = 60
+# A rate is USD per million tokens times 10^18: the price list has up to 18 decimals.
+RATE_DECIMALS = 18
+# 1 USD is 10^8 microcents, so a rate is microcents per token times 10^16.
+_RATES_PER_MICROCENT: int = 10 ** (RATE_DECIMALS - 2)
+
+
+class Tier(NamedTuple):
+    """A rate for calls with more input than this; it is for all of their tokens."""
+
+    above_input_tokens: int
+    rate: int
+
+
+class Rate(NamedTuple):
+    """What tokens of one kind cost; the last tier that the input exceeds counts, or ``base``."""
+
+    base: int
+    tiers: tuple[Tier, ...] = ()
 
 
 class Price(NamedTuple):
     """What one model costs. ``id`` names the price in the ledger.
 
-    ``usd_of`` gives the exact cost of a usage in USD. It is a function, not a rate per token: some
-    models cost more per token where the input is long.
+    Cached input that has no rate of its own costs as much as any other input. ``call_microcents``
+    comes on top of each call.
     """
 
     id: str
-    usd_of: Callable[[Usage], Decimal]
+    input: Rate
+    output: Rate
+    cache_read: Rate | None = None
+    cache_write: Rate | None = None
+    call_microcents: int = 0
 
 
 def cost_of(usage: Usage, price: Price) -> int:
     """Return the cost in microcents, rounded once, half away from zero."""
-    return _microcents(usage, price, ROUND_HALF_UP)
+    return _capped(_rates_of(usage, price) + _RATES_PER_MICROCENT // 2, price)
 
 
 def quote_of(usage: Usage, price: Price) -> int:
     """Return what so much usage costs without a cache, in microcents, rounded up once."""
-    return _microcents(usage._replace(cached_tokens=0), price, ROUND_CEILING)
+    fresh = Usage(usage.input_tokens, usage.output_tokens, 0)
+    return _capped(_rates_of(fresh, price) + _RATES_PER_MICROCENT - 1, price)
 
 
-def _microcents(usage: Usage, price: Price, rounding: str) -> int:
-    with localcontext(prec=_DIGITS):
-        usd = price.usd_of(usage)
-        amount = int((usd * MICROCENTS_PER_USD).to_integral_value(rounding))
-    return min(amount, AMOUNT_MICROCENTS_MAX)
+def _capped(rates: int, price: Price) -> int:
+    return min(rates // _RATES_PER_MICROCENT + price.call_microcents, AMOUNT_MICROCENTS_MAX)
+
+
+def _rates_of(usage: Usage, price: Price) -> int:
+    read, written, cached, stored = usage
+    rates = written * _at(price.output, read)
+    fresh = read
+    if cached and price.cache_read is not None:
+        rates += cached * _at(price.cache_read, read)
+        fresh -= cached
+    if stored and price.cache_write is not None:
+        rates += stored * _at(price.cache_write, read)
+        fresh -= stored
+    return rates + fresh * _at(price.input, read)
+
+
+def _at(rate: Rate, input_tokens: int) -> int:
+    for tier in reversed(rate.tiers):
+        if input_tokens > tier.above_input_tokens:
+            return tier.rate
+    return rate.base

@@ -8,11 +8,16 @@ _TOKENS_MAX = 1_000_000_000
 
 
 class Usage(NamedTuple):
-    """Tokens of one call. ``cached_tokens`` is the part of the input that was read from a cache."""
+    """Tokens of one call.
+
+    ``cached_tokens`` is the part of the input that was read from a cache, ``stored_tokens`` the
+    part that was written to one.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+    stored_tokens: int = 0
 
 
 def usage_of(message: Mapping[str, object]) -> Usage | None:
@@ -70,13 +75,15 @@ def _anthropic(usage: Mapping[str, object]) -> Usage | None:
     written = _count(usage, "output_tokens")
     if fresh is None or created is None or cached is None:
         return None
-    return _usage(fresh + created + cached, written, cached)
+    return _usage(fresh + created + cached, written, cached, created)
 
 
-def _usage(read: int | None, written: int | None, cached: int | None) -> Usage | None:
+def _usage(
+    read: int | None, written: int | None, cached: int | None, stored: int = 0
+) -> Usage | None:
     if read is None or written is None or cached is None or cached > read:
         return None
-    return Usage(read, written, cached)
+    return Usage(read, written, cached, stored)
 
 
 def _count(usage: Mapping[str, object], name: str, default: int | None = None) -> int | None:

@@ -1,45 +1,73 @@
 """Prices: the price list of the model vendors, as genai-prices keeps it."""
 
-from decimal import Decimal
+import time
+from decimal import Decimal, localcontext
 from functools import lru_cache
 
-from genai_prices import Usage as PricedUsage
-from genai_prices import calc_price
+from genai_prices import Usage, calc_price
+from genai_prices.types import ModelPrice, TieredPrices
 
-from gateway.domain.price import Price
-from gateway.domain.usage import Usage
+from gateway.domain.money import MICROCENTS_PER_CENT
+from gateway.domain.price import RATE_DECIMALS, Price, Rate, Tier
 
 # Models come from callers: without a bound anyone could fill the memory with invented names.
 _MODELS_MAX = 2_048
 _MODEL_LENGTH_MAX = 200
+# Some models cost less at night, others change their price on a date.
+_FRESH_S = 60
+_CENTS_PER_USD = 100
+_CALLS_PER_KCOUNT = 1000
+_DIGITS = 60
 
 
 class Prices:
-    """Looks up what a model costs; the search for a name happens once per model."""
+    """Looks up what a model costs; the search for a name happens once per model and minute."""
 
     def __init__(self) -> None:
         self._look_up = lru_cache(_MODELS_MAX)(_price)
 
     def price_of(self, model: str) -> Price | None:
         """Return the price of a model, or None where the list does not know it."""
-        return self._look_up(model) if 0 < len(model) <= _MODEL_LENGTH_MAX else None
+        if not 0 < len(model) <= _MODEL_LENGTH_MAX:
+            return None
+        return self._look_up(model, int(time.time()) // _FRESH_S)
 
 
-def _price(model: str) -> Price | None:
+def _price(model: str, _minute: int) -> Price | None:
     try:
-        found = calc_price(PricedUsage(input_tokens=1), model)
+        found = calc_price(Usage(input_tokens=1), model)
     except LookupError:
         return None
+    listed = found.model_price
+    # Priced by the second or the image: tokens say nothing about its cost.
+    if listed.input_mtok is None and listed.output_mtok is None:
+        return None
+    return Price(
+        f"{found.provider.id}/{found.model.id}",
+        _rate(listed.input_mtok) or Rate(0),
+        _rate(listed.output_mtok) or Rate(0),
+        _rate(listed.cache_read_mtok),
+        _rate(listed.cache_write_mtok),
+        _call_microcents(listed),
+    )
 
-    def usd_of(usage: Usage) -> Decimal:
-        # The list prices by steps of the input length, so it must see all of the usage at once.
-        priced = found.model_price.calc_price(
-            PricedUsage(
-                input_tokens=usage.input_tokens,
-                cache_read_tokens=usage.cached_tokens,
-                output_tokens=usage.output_tokens,
-            )
-        )
-        return Decimal(priced["total_price"])
 
-    return Price(f"{found.provider.id}/{found.model.id}", usd_of)
+def _rate(listed: Decimal | TieredPrices | None) -> Rate | None:
+    if listed is None:
+        return None
+    if isinstance(listed, TieredPrices):
+        tiers = tuple(Tier(tier.start, _scaled(tier.price)) for tier in listed.tiers)
+        return Rate(_scaled(listed.base), tiers)
+    return Rate(_scaled(listed))
+
+
+def _scaled(usd_per_mtok: Decimal) -> int:
+    with localcontext(prec=_DIGITS):
+        return int(usd_per_mtok.scaleb(RATE_DECIMALS).to_integral_value())
+
+
+def _call_microcents(listed: ModelPrice) -> int:
+    usd = listed.requests_kcount
+    if not isinstance(usd, Decimal):
+        return 0
+    return int(usd * _CENTS_PER_USD * MICROCENTS_PER_CENT / _CALLS_PER_KCOUNT)

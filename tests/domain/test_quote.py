@@ -7,19 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.agent import Agent, read_agent
-from gateway.domain.price import Price, cost_of, quote_of
+from gateway.domain.price import Price, Rate, Tier, cost_of, quote_of
 from gateway.domain.quote import Call, Quote, Unpriced, quote_for
 from gateway.domain.usage import Usage, merged, usage_of
 
 
-def usd_of(usage: Usage) -> Decimal:
-    """Return what usage costs at 0.15, 0.075 cached, and 0.60 USD per million tokens."""
-    fresh = usage.input_tokens - usage.cached_tokens
-    usd = fresh * Decimal("0.15") + usage.cached_tokens * Decimal("0.075")
-    return (usd + usage.output_tokens * Decimal("0.6")) / 10**6
+def rate(usd_per_mtok: str) -> Rate:
+    """Return a rate of USD per million tokens."""
+    return Rate(int(Decimal(usd_per_mtok) * 10**18))
 
 
-MINI = Price("openai/gpt-4o-mini", usd_of)
+MINI = Price("openai/gpt-4o-mini", rate("0.15"), rate("0.6"), rate("0.075"))
 POST = Call("POST", 400, {"model": "m", "max_tokens": 100})
 
 
@@ -65,7 +63,7 @@ def agent(mode: str, **price: object) -> Agent:
                     "output_tokens": 4,
                 }
             },
-            Usage(60, 4, 30),
+            Usage(60, 4, 30, 20),
         ),
         (
             {
@@ -123,6 +121,40 @@ def test_anthropic_stream_counts_once() -> None:
 def test_cost_is_rounded_once(usage: Usage, cost: int) -> None:
     """Tokens times price, exact, and one rounding at the end."""
     assert cost_of(usage, MINI) == cost
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        # What is written to a cache costs a quarter more than other input.
+        (Usage(100, 0, 0, 40), 60 * 15 + 40 * 18.75),
+        (Usage(100, 0, 60, 40), 60 * 7.5 + 40 * 18.75),
+        # Above 1,000 tokens of input everything costs the rate of that tier.
+        (Usage(1_000, 1, 0), 1_000 * 15 + 60),
+        (Usage(1_001, 1, 0), 1_001 * 30 + 120),
+    ],
+)
+def test_cost_by_kind_and_tier(usage: Usage, cost: float) -> None:
+    """Each kind of token has its rate, and a long input raises the rate of every token."""
+    tiered = MINI._replace(
+        input=Rate(rate("0.15").base, (Tier(1_000, rate("0.3").base),)),
+        output=Rate(rate("0.6").base, (Tier(1_000, rate("1.2").base),)),
+        cache_write=rate("0.1875"),
+    )
+
+    assert cost_of(usage, tiered) == cost
+
+
+def test_call_of_a_model_can_cost_by_itself() -> None:
+    """A price per call comes on top of the tokens, in the quote too."""
+    price = MINI._replace(call_microcents=500_000)
+
+    assert cost_of(Usage(1, 1, 0), price) == quote_of(Usage(1, 1, 0), price) == 500_075
+
+
+def test_cost_ends_at_the_largest_amount() -> None:
+    """What cannot be counted exactly is not counted at all: the cap is the most."""
+    assert cost_of(Usage(0, 10**9, 0), MINI._replace(output=rate("1000000"))) == 2**53 - 1
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))

@@ -195,19 +195,3 @@ def test_broken_stream_is_priced_by_what_was_seen() -> None:
     assert second is not None
     assert first.usage == Usage(12, 1, 0)
     assert second == Metered(50_000 * 60, "partial", None, None, "openai/gpt-4o-mini")
-
-
-def test_price_of_a_long_input_is_the_step_it_falls_in() -> None:
-    """Some models cost more per token above a length: the whole usage decides."""
-    price = PRICES.price_of("claude-sonnet-4-5")
-
-    assert price is not None
-    short, long = price.usd_of(Usage(1_000, 0, 0)), price.usd_of(Usage(300_000, 0, 0))
-    assert long > 300 * short
-
-
-def test_unknown_and_oversized_models_have_no_price() -> None:
-    """What the list does not know is no price, and no name fills the memory."""
-    assert PRICES.price_of("no-such-model") is None
-    assert PRICES.price_of("m" * 201) is None
-    assert PRICES.price_of("") is None

@@ -1,0 +1,53 @@
+"""The prices are those of the list, to the last digit, and what it does not know has none."""
+
+from decimal import Decimal
+
+import genai_prices
+import pytest
+from genai_prices.data import providers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.price import RATE_DECIMALS, cost_of
+from gateway.domain.usage import Usage
+from gateway.proxy.prices import Prices
+
+PRICES = Prices()
+LISTED = sorted({model.id for provider in providers for model in provider.models})
+PRICED = {model: price for model in LISTED if (price := PRICES.price_of(model)) is not None}
+TOKENS = st.integers(0, 400_000)
+
+
+@given(st.sampled_from(sorted(PRICED)), TOKENS, TOKENS, TOKENS, TOKENS)
+def test_cost_is_that_of_the_list(
+    model: str, fresh: int, cached: int, stored: int, written: int
+) -> None:
+    """For any model and any usage our integers give what the list's own decimals give."""
+    price = PRICED[model]
+    usage = Usage(fresh + cached + stored, written, cached, stored)
+    listed = genai_prices.calc_price(
+        genai_prices.Usage(
+            input_tokens=usage.input_tokens,
+            output_tokens=written,
+            cache_read_tokens=cached,
+            cache_write_tokens=stored,
+        ),
+        model,
+    )
+
+    assert abs(cost_of(usage, price) - listed.total_price * 10**8) <= Decimal("0.5001")
+    assert price.id == f"{listed.provider.id}/{listed.model.id}"
+
+
+def test_rates_lose_no_digit() -> None:
+    """No price of the list has more decimals than a rate holds."""
+    for model, price in PRICED.items():
+        listed = genai_prices.calc_price(genai_prices.Usage(input_tokens=1), model).model_price
+        if isinstance(listed.input_mtok, Decimal):
+            assert Decimal(price.input.base).scaleb(-RATE_DECIMALS) == listed.input_mtok, model
+
+
+@pytest.mark.parametrize("model", ["no-such-model", "m" * 201, "", "whisper-1"])
+def test_model_without_a_price_by_tokens_has_none(model: str) -> None:
+    """What the list does not know, or sells by the second, is no price; no name fills memory."""
+    assert PRICES.price_of(model) is None
