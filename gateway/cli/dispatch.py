@@ -27,10 +27,19 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "dev": Command("gateway.cli.dev", "run", "run everything on this machine, with a demo"),
     "serve": Command("gateway.cli.serve", "run", "run the proxy in front of the agents"),
     "worker": Command("gateway.cli.worker", "run", "run the worker: journal, expiry, outbox"),
     "migrate": Command("gateway.cli.migrate", "run", "prepare or upgrade Postgres and Redis"),
     "doctor": Command("gateway.cli.doctor", "run", "check settings, stores, limits and ports"),
+    "reconcile": Command("gateway.cli.reconcile", "run", "compare Redis with the ledger"),
+    "apply": Command("gateway.cli.apply", "run", "make orgs, limits and agents what a file says"),
+    "org": Command("gateway.cli.org", "app", "add, list, show, freeze and thaw orgs"),
+    "agent": Command("gateway.cli.agent", "app", "add, list, show, remove and test agents"),
+    "key": Command("gateway.cli.key", "app", "add, list, rotate and revoke keys"),
+    "limits": Command("gateway.cli.limits", "app", "set, get and check what an org may spend"),
+    "budget": Command("gateway.cli.budget", "app", "show, credit, reset budgets; explain a call"),
+    "usage": Command("gateway.cli.usage", "run", "sum calls, tokens and cost of an org"),
     "healthcheck": Command("gateway.cli.healthcheck", "run", "ask the local process if it is well"),
 }
 

@@ -1,10 +1,12 @@
 """Agents: how the service behind one is reached, priced and metered."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from gateway.domain.money import microcents_from_cents
+from gateway.domain.origin import origin_of
 
 Dialect = Literal["auto", "openai", "anthropic", "generic"]
 PriceMode = Literal["flat", "tokens", "reported"]
@@ -13,6 +15,24 @@ OnOutgrow = Literal["cut", "overrun"]
 
 OUTPUT_TOKENS_DEFAULT = 4096
 _OUTPUT_TOKENS_MAX = 10_000_000
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_VARIABLE = re.compile(r"env:GATEWAY_CREDENTIAL_[A-Za-z0-9_]+")
+# The gateway says itself where a request goes and where it ends.
+_FRAMING = frozenset(
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +108,10 @@ def read_agent(members: Mapping[str, object]) -> Agent:
 
 
 def _upstream(value: object) -> str:
-    scheme, _, rest = value.partition("://") if isinstance(value, str) else ("", "", "")
-    # A query or a fragment would end up in the middle of every path.
-    if scheme not in ("http", "https") or not rest.strip("/") or set(rest) & set("?#@ \r\n\t"):
-        raise ValueError(
-            f"upstream is {value!r}; expected http:// or https://, a host and a path, no query."
-        )
-    return str(value).rstrip("/")
+    if not isinstance(value, str):
+        raise ValueError(f"upstream is {value!r}; expected http:// or https://, a host and a path.")
+    origin_of(value)
+    return value.rstrip("/")
 
 
 def _pricing(price: Mapping[str, object]) -> Pricing:
@@ -127,15 +144,24 @@ def _cents(price: Mapping[str, object], name: str) -> int | None:
 
 def _headers(headers: Mapping[str, object]) -> dict[str, str]:
     read = {}
-    for header, value in headers.items():
-        if not isinstance(value, str) or not header.isascii() or not header.strip():
-            raise ValueError(f"headers.{header} is {value!r}; expected a name and a text.")
-        if set(header + value) & set("\r\n\0"):
-            raise ValueError(f"headers.{header} holds a line break; expected one line.")
-        secret = value.removeprefix("env:")
-        if value.startswith("env:") and not secret.startswith("GATEWAY_CREDENTIAL_"):
-            raise ValueError(f"headers.{header} is {value!r}; expected env:GATEWAY_CREDENTIAL_*.")
-        read[header.lower()] = value
+    for header, source in headers.items():
+        name = header.lower()
+        if not _HEADER.fullmatch(name) or name in _FRAMING or name in read:
+            raise ValueError(
+                f"headers.{header} cannot be added; expected the name of a header, once, which "
+                "does not say how a request is framed."
+            )
+        if not isinstance(source, str) or not _LINE.fullmatch(source):
+            # Not repeated, because what is wrong may be a secret.
+            raise ValueError(f"headers.{header} is no line of text; expected one.")
+        if source.startswith("env:") and not _VARIABLE.fullmatch(source):
+            raise ValueError(f"headers.{header} is {source!r}; expected env:GATEWAY_CREDENTIAL_*.")
+        if source.startswith("file:") and not set(source[5:].split("/")).isdisjoint(("", "..")):
+            raise ValueError(
+                f"headers.{header} is {source!r}; expected file: and a path in the credentials "
+                "folder."
+            )
+        read[name] = source
     return read
 
 

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from gateway.errors import BadRequest
+
 # redis-py types every reply as a value or an awaitable of it; its asyncio client always gives
 # awaitables, so the client is Any here and each reply is read where it is used.
 RedisClient = Any
@@ -14,3 +16,18 @@ class Clients(NamedTuple):
 
     ledger: asyncpg.Pool
     redis: RedisClient
+
+
+async def require_org(clients: Clients, org: str) -> None:
+    """Refuse an org that nobody added: what is written for one would be obeyed by no call.
+
+    Raises:
+        BadRequest: it names the org.
+    """
+    if not await clients.ledger.fetchval("SELECT true FROM org WHERE org = $1", org):
+        raise unknown_org(org)
+
+
+def unknown_org(org: str) -> BadRequest:
+    """Return the refusal of an org that nobody added."""
+    return BadRequest(f"org {org} is not known; add it first.")

@@ -3,10 +3,11 @@
 import orjson
 from ulid import ULID
 
+from gateway.budgets.bookkeeping import Bookkeeping, CreditWord
 from gateway.budgets.changes import Credit
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX
 from gateway.domain.window import WindowKind
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, StoreError, StoreUnavailable
 from gateway.registry.clients import Clients
 from gateway.registry.limits import Author
 
@@ -44,3 +45,29 @@ async def ask_credit(
             f"credit/{change.id}",
         )
     return change
+
+
+async def give_credit(
+    clients: Clients,
+    budgets: Bookkeeping,
+    org: str,
+    budget: tuple[str, WindowKind, str],
+    amount_microcents: int,
+    author: Author,
+) -> tuple[Credit, CreditWord]:
+    """Record a credit and apply it at once, so that the next call obeys; the outbox finds it done.
+
+    ``GONE`` is the word where the window has ended in between.
+
+    Raises:
+        BadRequest: the amount is zero or beyond what can be counted.
+        StoreUnavailable: it is recorded and Redis did not take it; the worker applies it.
+    """
+    change = await ask_credit(clients, org, budget, amount_microcents, author)
+    try:
+        return change, await budgets.credit(change)
+    except StoreError as error:
+        raise StoreUnavailable(
+            f"Credit {change.id} is recorded and the worker will apply it; do not repeat it. "
+            f"Redis did not take it now: {error}"
+        ) from error

@@ -50,7 +50,18 @@ def test_defaults_are_those_of_the_contract() -> None:
         ({"upstream": "ftp://agent.test"}, "upstream"),
         ({"upstream": "http://"}, "upstream"),
         ({"upstream": "http://agent.test/?a=1"}, "upstream"),
+        ({"upstream": "http://agent.test?"}, "upstream"),
+        ({"upstream": "http://agent.test/#"}, "upstream"),
         ({"upstream": "http://user@agent.test"}, "upstream"),
+        ({"upstream": "http://agent.test/a/../b"}, "upstream"),
+        ({"upstream": "http://agent.test/%2e%2e/b"}, "upstream"),
+        ({"upstream": "http://agent.test/a b"}, "upstream"),
+        ({"upstream": "http://agent.test\r\n"}, "upstream"),
+        ({"upstream": "http://agent.test/\u00e9"}, "upstream"),
+        ({"upstream": "http://agent.test:99999"}, "upstream"),
+        ({"upstream": "http://agent.test:0"}, "upstream"),
+        ({"upstream": "http://a..b"}, "upstream"),
+        ({"upstream": "http://[::1"}, "upstream"),
         ({"price": {}}, "price.mode"),
         ({"price": {"mode": "flat"}}, "price.cents"),
         ({"price": {"mode": "reported"}}, "price.ceiling_cents"),
@@ -67,6 +78,15 @@ def test_defaults_are_those_of_the_contract() -> None:
         ({"headers": {"x": 1}}, "headers.x"),
         ({"headers": {"x": "a\r\nb: c"}}, "headers.x"),
         ({"headers": {"x": "env:PATH"}}, "headers.x"),
+        ({"headers": {"x": "env:GATEWAY_CREDENTIAL_"}}, "headers.x"),
+        ({"headers": {"x": "\u20ac"}}, "headers.x"),
+        ({"headers": {"x": "file:"}}, "headers.x"),
+        ({"headers": {"x": "file:/etc/passwd"}}, "headers.x"),
+        ({"headers": {"x": "file:a/../../b"}}, "headers.x"),
+        ({"headers": {"x:": "1"}}, "headers.x:"),
+        ({"headers": {"": "1"}}, "headers."),
+        ({"headers": {"Content-Length": "1"}}, "headers.Content-Length"),
+        ({"headers": {"x-a": "1", "X-A": "2"}}, "headers.X-A"),
         ({"timeouts": {"read_s": 0}}, "timeouts.read_s"),
         ({"timeouts": {"read_s": "5"}}, "timeouts.read_s"),
         ({"timeouts": {"write_s": 5}}, "timeouts.write_s"),
@@ -79,3 +99,26 @@ def test_wrong_member_is_named(change: dict[str, object], member: str) -> None:
         read_agent({**FLAT, **change})
 
     assert str(refused.value).startswith(f"{member} ")
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        "HTTPS://Agent.Test",
+        "http://[::1]:9000/a",
+        "http://10.0.0.1",
+        "http://b\u00fccher.test/a%20b",
+    ],
+)
+def test_upstream_of_every_form_is_read(upstream: str) -> None:
+    """Names, addresses and encoded paths are as good as the plain one."""
+    assert read_agent({**FLAT, "upstream": upstream}).upstream == upstream
+
+
+def test_upstream_that_may_hold_a_secret_is_not_repeated() -> None:
+    """Neither a password nor a token in a query comes back in the message."""
+    for upstream in ("http://user:hidden@agent.test", "http://agent.test/?token=hidden"):
+        with pytest.raises(ValueError, match="upstream") as refused:
+            read_agent({**FLAT, "upstream": upstream})
+
+        assert "hidden" not in str(refused.value)

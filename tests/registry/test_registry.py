@@ -9,15 +9,11 @@ G5 a credit is one row, one question to the outbox, and applied once
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
 
 import pytest
 from ulid import ULID
 
-from gateway.budgets.address import read_address
 from gateway.budgets.bookkeeping import Bookkeeping
-from gateway.budgets.connection import Connection
-from gateway.budgets.scripts import load_scripts
 from gateway.domain.reservation import Ask, Denied, Held, Refused
 from gateway.errors import BadRequest
 from gateway.registry.clients import Clients
@@ -30,17 +26,6 @@ from workers.outbox import deliver
 AUTHOR = Author("tester", "a test")
 MONTH = {"org.month.limit_cents": "10"}
 CENT = 1_000_000
-
-
-@pytest.fixture
-async def budgets(clients: Clients, redis_url: str) -> AsyncIterator[Bookkeeping]:
-    """Yield the budgets of that Redis."""
-    scripts = load_scripts()
-    connection = Connection(read_address(redis_url), scripts, deadline_ms=2_000)
-    await connection.start()
-    await connection.tried()
-    yield Bookkeeping(connection, scripts, 60_000, 1_000_000)
-    await connection.close()
 
 
 def ask(key: str, amount_cents: int) -> Ask:

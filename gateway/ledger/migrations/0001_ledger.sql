@@ -88,6 +88,7 @@ CREATE TABLE usage_entry (
 CREATE UNIQUE INDEX usage_entry_base ON usage_entry (reservation_id, reserved_at)
     WHERE kind IN ('settle', 'expire');
 CREATE INDEX usage_entry_org ON usage_entry (org, reserved_at);
+CREATE INDEX usage_entry_seq ON usage_entry (entry_seq);
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

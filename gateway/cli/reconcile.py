@@ -1,0 +1,87 @@
+"""The command ``reconcile``: the counters of Redis against the ledger, at one cut."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from gateway.cli import environment, output
+from gateway.cli.bookkeeping import open_bookkeeping
+from gateway.cli.clients import open_clients
+from gateway.domain.money import cents_from_microcents
+from gateway.registry.clients import require_org
+from gateway.registry.differences import Comparison, compare
+from gateway.registry.orgs import list_orgs
+
+_COLUMNS = ("budget_id", "window_id", "redis_cents", "ledger_cents", "difference_cents")
+
+
+def run(
+    org: Annotated[str, typer.Argument(help="One org; every org where none is named.")] = "",
+    wait_s: Annotated[
+        float, typer.Option(min=0, help="How long to wait for the worker, per org.")
+    ] = 10.0,
+    as_json: output.AsJson = False,
+) -> None:
+    """Compare Redis with the ledger and change nothing: exit code 0, or 3 and each difference."""
+    comparisons = asyncio.run(_compare(org, wait_s))
+    differences = [
+        (
+            difference.budget_id,
+            difference.window_id,
+            cents_from_microcents(difference.redis_microcents),
+            cents_from_microcents(difference.ledger_microcents),
+            cents_from_microcents(difference.redis_microcents - difference.ledger_microcents),
+        )
+        for comparison in comparisons
+        for difference in comparison.differences
+    ]
+    is_ok = not differences and all(comparison.is_posted for comparison in comparisons)
+    document = {
+        "ok": is_ok,
+        "orgs": [
+            {
+                "org": comparison.org,
+                "journal_id": comparison.journal_id,
+                "posted": comparison.is_posted,
+                "compared": comparison.compared,
+            }
+            for comparison in comparisons
+        ],
+        "differences": [dict(zip(_COLUMNS, row, strict=True)) for row in differences],
+    }
+    if as_json:
+        output.show(document, "", as_json=True)
+    else:
+        for comparison in comparisons:
+            output.say(_sentence(comparison, wait_s))
+        if differences:
+            output.show(None, output.table(_COLUMNS, differences))
+    if not is_ok:
+        raise typer.Exit(output.CHECK_FAILED)
+
+
+async def _compare(org: str, wait_s: float) -> list[Comparison]:
+    settings = environment.load()
+    comparisons = list[Comparison]()
+    async with open_clients(settings) as clients, open_bookkeeping(settings) as budgets:
+        if org:
+            await require_org(clients, org)
+        for name in [org] if org else [known.org for known in await list_orgs(clients)]:
+            comparisons.append(await compare(clients, budgets, name, wait_s))
+            # Where the worker is too late for one org, it is for the next one too.
+            if not comparisons[-1].is_posted:
+                break
+    return comparisons
+
+
+def _sentence(comparison: Comparison, wait_s: float) -> str:
+    org, journal_id, is_posted, compared, differences = comparison
+    if not is_posted:
+        return (
+            f"{org}: not compared, the ledger has not posted the journal up to {journal_id} "
+            f"within {wait_s:g} s; is the worker running?"
+        )
+    if differences:
+        return f"{org}: {len(differences)} of {compared} counters differ at {journal_id}."
+    return f"{org}: all {compared} counters agree at {journal_id}."

@@ -1,0 +1,158 @@
+"""Differences: what Redis has counted against what the ledger has booked, at one cut.
+
+Counters and the last journal id are looked at in one step. The ledger is read once everything up
+to that id was posted, and without what was booked of later entries. So traffic that goes on in
+between is no difference. A repair is no journal entry: while one is on its way, the cut is
+made anew.
+"""
+
+import asyncio
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.budgets.keys import JOURNAL, JOURNAL_GROUP, org_key
+from gateway.budgets.proposals import packed_window
+from gateway.budgets.replies import Inspection
+from gateway.errors import StoreNotReady
+from gateway.ledger.sql import statement
+from gateway.registry.clients import Clients, RedisClient
+from gateway.registry.windows import kept_windows, stored_windows
+
+_MARK = statement("select_ledger_mark")
+_SPEND = statement("select_spend_at_cut")
+_OPEN_REPAIR = statement("exists_open_repair")
+
+_POLL_S = 0.05
+# The outbox looks for what is due every second.
+_REPAIR_POLL_S = 0.5
+
+
+class Difference(NamedTuple):
+    """One counter that is not what the ledger says."""
+
+    budget_id: str
+    window_id: str
+    redis_microcents: int
+    ledger_microcents: int
+
+
+class Comparison(NamedTuple):
+    """What came of comparing an org as of a journal id.
+
+    ``is_posted`` is false where the ledger had not posted so far in time: then nothing was
+    compared. ``compared`` is how many counters were.
+    """
+
+    org: str
+    journal_id: str
+    is_posted: bool
+    compared: int
+    differences: tuple[Difference, ...]
+
+
+class _Cut(NamedTuple):
+    """Counters at one instant, the windows to compare, and where the ledger stood before it."""
+
+    inspection: Inspection
+    windows: frozenset[str]
+    mark_at: datetime
+    mark_seq: int
+
+
+async def compare(clients: Clients, budgets: Bookkeeping, org: str, wait_s: float) -> Comparison:
+    """Compare every counter of an org that Redis still keeps with the ledger; change nothing.
+
+    It waits up to ``wait_s`` for the worker. A difference that outlasts it is returned, also
+    where its repair was asked for and not applied.
+
+    Raises:
+        StoreNotReady: the node marker is missing.
+    """
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + wait_s
+    while True:
+        cut = await _cut(clients, budgets, org)
+        while not await is_posted(clients.redis, cut.inspection.journal_id):
+            if loop.time() >= end_s:
+                return Comparison(org, cut.inspection.journal_id, False, 0, ())
+            await asyncio.sleep(_POLL_S)
+        comparison = await _compared(clients, org, cut)
+        is_final = not comparison.differences or loop.time() >= end_s
+        if is_final or not await clients.ledger.fetchval(_OPEN_REPAIR, org, cut.mark_at):
+            return comparison
+        await asyncio.sleep(_REPAIR_POLL_S)
+
+
+async def is_posted(redis: RedisClient, journal_id: str) -> bool:
+    """Return whether the ledger has every journal entry up to one."""
+    if journal_id == "0-0":
+        return True
+    groups = {group["name"]: group for group in await redis.xinfo_groups(JOURNAL)}
+    if JOURNAL_GROUP not in groups:
+        return False
+    # First what was delivered, then what is pending: the other way round, an entry delivered in
+    # between would be taken for posted.
+    delivered = groups[JOURNAL_GROUP]["last-delivered-id"]
+    if _place(delivered) < _place(journal_id) and await redis.xrange(
+        JOURNAL, f"({delivered}", journal_id, count=1
+    ):
+        return False
+    oldest = (await redis.xpending(JOURNAL, JOURNAL_GROUP))["min"]
+    return oldest is None or _place(oldest) > _place(journal_id)
+
+
+async def _cut(clients: Clients, budgets: Bookkeeping, org: str) -> _Cut:
+    node = budgets.wire.node
+    if node is None:
+        raise StoreNotReady("The store has no node marker; run migrate or rebuild.")
+    # Before the counters: what is booked of later entries then has a later number.
+    (mark,) = await clients.ledger.fetch(_MARK)
+    meta = await clients.redis.hgetall(org_key(org, "meta"))
+    seconds, _ = await clients.redis.time()
+    stored = [packed_window(w) for w in stored_windows(meta, node.windows, seconds * 1000)]
+    kept = kept_windows(node.windows, seconds * 1000)
+    inspection = await budgets.inspect(org, ",".join(dict.fromkeys([*kept, *stored])))
+    # The counters of a window that has ended leave in time; those of a running one may not.
+    windows = frozenset([*stored, *(window for window, _ in inspection.counters)])
+    return _Cut(inspection, windows, mark["at"], mark["entry_seq"])
+
+
+async def _compared(clients: Clients, org: str, cut: _Cut) -> Comparison:
+    journal_id = cut.inspection.journal_id
+    windows = sorted(cut.windows)
+    rows = await clients.ledger.fetch(
+        _SPEND,
+        org,
+        [window.partition(":")[0] for window in windows],
+        [window.partition(":")[2] for window in windows],
+        *_place(journal_id),
+        cut.mark_seq,
+    )
+    booked = {_counter(row): row["spent_microcents"] for row in rows}
+    counted = {place: found.spent_microcents for place, found in cut.inspection.counters.items()}
+    places = sorted(booked.keys() | counted.keys())
+    differences = tuple(
+        Difference(
+            f"{org}:{scope}.{window.partition(':')[0]}",
+            window.partition(":")[2],
+            counted.get((window, scope), 0),
+            booked.get((window, scope), 0),
+        )
+        for window, scope in places
+        if counted.get((window, scope), 0) != booked.get((window, scope), 0)
+    )
+    return Comparison(org, journal_id, True, len(places), differences)
+
+
+def _counter(row: asyncpg.Record) -> tuple[str, str]:
+    window = f"{row['window']}:{row['window_id']}" if row["window_id"] else row["window"]
+    return window, f"agent.{row['agent']}" if row["agent"] else "org"
+
+
+def _place(journal_id: str) -> tuple[int, int]:
+    # Ids compare as numbers: as text 9-0 would come after 10-0.
+    milliseconds, _, number = journal_id.partition("-")
+    return int(milliseconds), int(number)

@@ -1,0 +1,87 @@
+"""The command reconcile: exit code 0 where Redis and ledger agree, 3 where not, and what differs.
+
+What is compared, and when, is told in tests/registry/test_differences.py.
+"""
+
+from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.registry.clients import Clients
+from gateway.registry.limits import Author
+from gateway.registry.orgs import add_org
+from tests.cli.calls import CENT, post_all, spend
+from tests.cli.conftest import Run
+from workers.journal_pump import JournalPump
+
+
+async def test_agreement_ends_with_0(
+    command: Run, acme: JournalPump, clients: Clients, budgets: Bookkeeping
+) -> None:
+    """Every org is looked at, also one that has spent nothing."""
+    await add_org(clients, "evil", "UTC", {"org.month.limit_cents": "10"}, Author("tester"))
+    await spend(budgets, CENT)
+    await post_all(acme)
+
+    said = await command("reconcile", "--json")
+
+    assert said.code == 0
+    assert said.document["ok"] is True
+    assert said.document["differences"] == []
+    assert {row["org"]: row["compared"] for row in said.document["orgs"]} == {"acme": 6, "evil": 0}
+
+
+async def test_difference_ends_with_3(
+    command: Run, acme: JournalPump, clients: Clients, budgets: Bookkeeping
+) -> None:
+    """The budget, both amounts and the difference are told; nothing is repaired."""
+    await spend(budgets, CENT)
+    await post_all(acme)
+    await clients.redis.hincrby("bg:{acme}:spend:total", "org.spent", -1)
+
+    said = await command("reconcile", "acme", "--json")
+    text = await command("reconcile", "acme")
+
+    assert (said.code, text.code) == (3, 3)
+    assert said.document["differences"] == [
+        {
+            "budget_id": "acme:org.total",
+            "window_id": "",
+            "redis_cents": "0.999999",
+            "ledger_cents": "1",
+            "difference_cents": "-0.000001",
+        }
+    ]
+    assert "acme: 1 of 6 counters differ" in text.out
+    assert await clients.redis.hget("bg:{acme}:spend:total", "org.spent") == "999999"
+
+
+async def test_ledger_that_is_behind_ends_with_3(
+    command: Run, acme: JournalPump, clients: Clients, budgets: Bookkeeping
+) -> None:
+    """Without a worker there is nothing to compare with; it is waited for once, not per org."""
+    await add_org(clients, "evil", "UTC", {"org.month.limit_cents": "10"}, Author("tester"))
+    await spend(budgets, CENT)
+
+    said = await command("reconcile", "--wait-s", "0")
+
+    assert said.code == 3
+    (line,) = said.out.splitlines()
+    assert line.endswith("is the worker running?")
+
+
+async def test_unknown_org_ends_with_2(command: Run, acme: JournalPump) -> None:
+    """A name that nobody added is a mistake, not an agreement."""
+    said = await command("reconcile", "nobody")
+
+    assert said.code == 2
+    assert "org nobody is not known" in said.err
+
+
+async def test_missing_marker_ends_with_4(
+    command: Run, acme: JournalPump, clients: Clients
+) -> None:
+    """A Redis that forgot what it is has no counters to compare."""
+    await clients.redis.delete("bg:node")
+
+    said = await command("reconcile", "acme")
+
+    assert said.code == 4
+    assert "migrate" in said.err
