@@ -17,13 +17,9 @@ import uvicorn
 from arq.connections import ArqRedis
 from arq.cron import CronJob, cron
 from arq.worker import Worker
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from gateway.budgets.address import read_address
 from gateway.budgets.bookkeeping import Bookkeeping
@@ -32,9 +28,11 @@ from gateway.budgets.scripts import load_scripts
 from gateway.errors import ConfigError, GatewayError, StoreUnavailable
 from gateway.ledger.migrations import ensure_partitions
 from gateway.ledger.pool import open_pool
+from gateway.registry.clients import Clients
 from gateway.settings import Settings
-from gateway.telemetry import new_registry
+from gateway.telemetry import new_registry, ops_app
 from workers.journal_pump import BLOCK_MS, JournalPump, PumpMetrics
+from workers.limits_watch import LimitsMetrics, watch_forever
 from workers.outbox import OutboxMetrics, deliver_forever
 from workers.sweeper import SweeperMetrics, sweep_forever
 
@@ -94,7 +92,7 @@ async def work(settings: Settings) -> None:
         def trouble() -> str:
             return connection.problem or supervised.trouble(loop.time())
 
-        await _serve_ops(stack, settings, _ops_app(registry, trouble))
+        await _serve_ops(stack, settings, ops_app(registry, trouble))
         loops = _loops(stack, settings, pool, budgets, registry)
         tasks = [asyncio.create_task(supervised.keep(name, run)) for name, run in loops.items()]
         await stop.wait()
@@ -162,21 +160,28 @@ def _loops(
     registry: CollectorRegistry,
 ) -> dict[str, Loop]:
     # The pump waits in XREADGROUP, so its client is its own.
-    client = Redis.from_url(
+    client, looks = (_client(stack, settings) for _ in range(2))
+    consumer = f"{socket.gethostname()}-{os.getpid()}"
+    pump, sweeper, outbox = PumpMetrics(registry), SweeperMetrics(registry), OutboxMetrics(registry)
+    limits = LimitsMetrics(registry)
+    return {
+        "journal_pump": lambda: JournalPump(client, pool, consumer, pump).run(),
+        "sweeper": lambda: sweep_forever(budgets, sweeper),
+        "outbox": lambda: deliver_forever(pool, budgets, outbox),
+        "limits_watch": lambda: watch_forever(Clients(pool, looks), limits),
+        "timetable": lambda: run_timetable(settings.redis_url, pool),
+    }
+
+
+def _client(stack: contextlib.AsyncExitStack, settings: Settings) -> Redis:
+    client: Redis = Redis.from_url(
         settings.redis_url,
         decode_responses=True,
         encoding_errors="replace",
         socket_timeout=_SOCKET_TIMEOUT_S,
     )
     stack.push_async_callback(client.aclose)
-    consumer = f"{socket.gethostname()}-{os.getpid()}"
-    pump, sweeper, outbox = PumpMetrics(registry), SweeperMetrics(registry), OutboxMetrics(registry)
-    return {
-        "journal_pump": lambda: JournalPump(client, pool, consumer, pump).run(),
-        "sweeper": lambda: sweep_forever(budgets, sweeper),
-        "outbox": lambda: deliver_forever(pool, budgets, outbox),
-        "timetable": lambda: run_timetable(settings.redis_url, pool),
-    }
+    return client
 
 
 async def run_timetable(redis_url: str, pool: asyncpg.Pool) -> None:
@@ -224,21 +229,6 @@ def job_queue(redis_url: str) -> ArqRedis:
     )
 
 
-def _ops_app(registry: CollectorRegistry, trouble: Callable[[], str]) -> Starlette:
-    async def livez(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(_request: Request) -> Response:
-        sentence = trouble()
-        return PlainTextResponse(f"{sentence or 'ok'}\n", status_code=503 if sentence else 200)
-
-    async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    routes = {"/livez": livez, "/readyz": readyz, "/metrics": metrics}
-    return Starlette(routes=[Route(path, answer) for path, answer in routes.items()])
-
-
 class _OpsServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -246,7 +236,7 @@ class _OpsServer(uvicorn.Server):
         yield
 
 
-async def _serve_ops(stack: contextlib.AsyncExitStack, settings: Settings, app: Starlette) -> None:
+async def _serve_ops(stack: contextlib.AsyncExitStack, settings: Settings, app: Any) -> None:
     port = _OPS_PORT if settings.ops_port is None else settings.ops_port
     if not port:
         return

@@ -25,6 +25,8 @@ class Prices:
 
     def __init__(self) -> None:
         self._look_up = lru_cache(_MODELS_MAX)(_price)
+        # The list is read from disk now, and not while the first caller waits.
+        self.price_of("gpt-4o")
 
     def price_of(self, model: str) -> Price | None:
         """Return the price of a model, or None where the list does not know it."""
