@@ -45,6 +45,7 @@ end
 if hold.windows ~= windows then
     return answer({'WINDOWS', hold.windows, hold.idem})
 end
+agent, scope = hold.agent, 'agent.' .. hold.agent
 local more = math.max(0, tonumber(target) - tonumber(hold.amount))
 local budget, warned = nil, ''
 if more > 0 then
@@ -64,7 +65,7 @@ if more > 0 then
         at_ms = now_ms, windows = windows, epoch = ARGV[7]}
     local counters, near_cap = read_counters(6, #KEYS - 5, scope, chain, digits(more))
     local denied
-    denied, budget = decide(chain, more)
+    denied, budget = decide(chain, tonumber(target), tonumber(hold.amount))
     if near_cap or denied then
         denied, budget = denied or 'DENIED', denied and budget or near_cap
         local spend_key = KEYS[5 + budget.place]

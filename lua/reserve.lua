@@ -88,7 +88,7 @@ end
 local entry = {id = id, org = org, agent = agent, reserved_ms = ARGV[2], at_ms = now_ms,
     windows = windows, epoch = ARGV[14]}
 local counters, near_cap = read_counters(10, #KEYS - 9, scope, chain, amount_text)
-local denied, budget = decide(chain, amount)
+local denied, budget = decide(chain, amount, 0)
 if near_cap or denied then
     denied, budget = denied or 'DENIED', denied and budget or near_cap
     local spend_key = KEYS[9 + budget.place]

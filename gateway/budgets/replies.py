@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, cast, get_args
 
+from gateway.domain.budget import Counters
 from gateway.domain.reservation import (
     Denied,
     ExtendOutcome,
@@ -24,14 +25,6 @@ from gateway.domain.window import Window, WindowKind
 
 Reply = list[Any]
 _REFUSALS = frozenset(get_args(Refusal))
-
-
-class Counters(NamedTuple):
-    """What one scope has spent, holds and was credited in one window, in microcents."""
-
-    spent_microcents: int
-    held_microcents: int
-    credit_microcents: int
 
 
 class Inspection(NamedTuple):
@@ -68,7 +61,7 @@ def reserve_outcome(reply: Reply) -> ReserveOutcome:
 
 
 def extend_outcome(reply: Reply) -> ExtendOutcome:
-    """Return the outcome of extend."""
+    """Return what extend has answered: held for longer, refused, or gone."""
     if reply[0] == b"HELD":
         return held(reply)
     status, fields = text(reply[0]), [text(field) for field in reply[1:-2]]

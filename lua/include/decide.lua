@@ -1,13 +1,13 @@
--- decide: whether an amount fits into every budget of a chain.
+-- decide: whether an amount, of which own is held already, fits into every budget of a chain.
 -- Answers 'DENIED' or 'BUSY' with the budget that refuses, or nil and the tightest budget. Gives
 -- each budget what is available after the hold, and is_full (no room but for holds) and is_spent
 -- (no room at all), which soft and shadow budgets admit all the same.
-local function decide(chain, amount)
+local function decide(chain, amount, own)
     local busy, tightest = nil, nil
     for number = 1, #chain do
         local budget = chain[number]
         local room = budget.limit + budget.credit - budget.spent - amount
-        budget.available = room - budget.held
+        budget.available = room - budget.held + own
         if budget.available < 0 and amount > 0 then
             budget.is_full, budget.is_spent = true, room < 0
             if budget.mode == 'hard' and room < 0 then

@@ -23,7 +23,8 @@ end
 local function is_past_warning(budget, used)
     local share, whole, fraction = 8000, nil, nil
     if budget.warn_at then
-        whole, fraction = string.match(budget.warn_at, '^([01])%.?(%d*)$')
+        local text = budget.warn_at == '1' and '1.0' or budget.warn_at
+        whole, fraction = string.match(text, '^([01])%.(%d+)$')
     end
     if whole and #fraction <= 4 then
         local read = tonumber(whole .. fraction .. string.rep('0', 4 - #fraction))

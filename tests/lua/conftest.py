@@ -7,13 +7,9 @@ import fakeredis
 import pytest
 from redis.asyncio import Redis
 
-from gateway.budgets.node import Node
 from gateway.cli.embedded_redis import EmbeddedRedis
-from tests.lua.store import KEY_DIGEST, NOON, Store
+from tests.lua.store import Store, open_store
 from tests.servers import SCRIPT_SERVERS
-
-NODE = Node(1, "1", ("day", "month", "total"))
-LIMITS = {"status": "active", "org.month.limit_cents": "1000"}
 
 
 @pytest.fixture(params=["fakeredis", *SCRIPT_SERVERS])
@@ -27,11 +23,5 @@ async def store(
         else Redis.from_url(script_server(request.param).url)
     )
     async with client:
-        await client.flushall()
-        store = Store(client, request.param not in ("fakeredis", "redis-6.2"), NODE)
-        await store.at(NOON)
-        await store.limits(LIMITS)
-        await client.hset("bg:{acme}:meta", "schema", "1")
-        await client.hset("bg:{acme}:keys", KEY_DIGEST, "k1|active||*")
-        yield store
+        yield await open_store(client, request.param not in ("fakeredis", "redis-6.2"))
         await client.delete("test:now")

@@ -22,6 +22,8 @@ NOON = "2037-11-22T12:00:00Z"
 KEY_DIGEST = hashlib.sha256(b"bgk_acme_k1_secret").hexdigest()
 FROZEN_CLOCK = Path(__file__).parent / "include"
 ORG = "acme"
+NODE = Node(1, "1", ("day", "month", "total"))
+LIMITS = {"status": "active", "org.month.limit_cents": "1000"}
 
 
 def ms(text: str) -> int:
@@ -126,3 +128,14 @@ class Store:
             for _, fields in await self.client.xrange("bg:journal")
         ]
         return [entry for entry in entries if not kinds or entry["kind"] in kinds]
+
+
+async def open_store(client: Any, flagged: bool) -> Store:
+    """Return an empty store at noon: org acme, agent researcher, a key, and 1000 cents a month."""
+    await client.flushall()
+    store = Store(client, flagged, NODE)
+    await store.at(NOON)
+    await store.limits(LIMITS)
+    await client.hset(f"bg:{{{ORG}}}:meta", "schema", "1")
+    await client.hset(f"bg:{{{ORG}}}:keys", KEY_DIGEST, "k1|active||*")
+    return store

@@ -135,9 +135,11 @@ async def test_first_denial_is_journaled_once_per_limit(store: Store) -> None:
         ("0.0001", cents(0.001), True),
         # Malformed shares count as 0.8: a warning never closes the gate.
         ("0", cents(8), True),
-        ("1.5", cents(7.999999), False),
+        ("1.5", cents(8), True),
         ("eighty", cents(8), True),
         ("0.12345", cents(7.999999), False),
+        ("05", cents(5), False),
+        ("1.", cents(8), True),
     ],
 )
 async def test_warning_at_a_share_of_the_limit(

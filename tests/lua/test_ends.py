@@ -202,6 +202,30 @@ async def test_extension_is_checked_like_a_reserve(store: Store) -> None:
     assert isinstance(await store.budgets.extend(ask, held.windows), Held)
 
 
+async def test_extension_beyond_the_limit_is_denied_not_busy(store: Store) -> None:
+    """E7: what the reservation holds itself is not in its own way: no wait would make room."""
+    await store.limits({"status": "active", "org.month.limit_cents": "10"})
+    ask, held = await store.held(cents(5))
+
+    beyond = await store.budgets.extend(ask._replace(amount_microcents=cents(11)), held.windows)
+    await store.held(cents(1))
+    full = await store.budgets.extend(ask._replace(amount_microcents=cents(10)), held.windows)
+
+    assert isinstance(beyond, Denied)
+    assert isinstance(full, Denied)
+    assert (beyond.reason, full.reason) == ("DENIED", "BUSY")
+
+
+async def test_extension_is_held_by_the_agent_that_reserved(store: Store) -> None:
+    """E7: an extension that names another agent still counts where its settle will give back."""
+    ask, held = await store.held(cents(5))
+
+    more = ask._replace(agent="writer", amount_microcents=cents(8))
+    await store.budgets.extend(more, held.windows)
+
+    assert await store.spend() == {"org.held": cents(8), "agent.researcher.held": cents(8)}
+
+
 async def test_extension_of_an_ended_reservation_is_gone(store: Store) -> None:
     """E7: what has ended is not raised again."""
     ask, held = await store.held(cents(5))
