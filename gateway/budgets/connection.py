@@ -230,9 +230,9 @@ class Connection:
             raise
         except (StoreError, ValueError) as error:
             self.node, self._trouble = None, f"The node marker {NODE} cannot be used: {error}"
-        seconds, micros = await clock
+        seconds, microseconds = await clock
         ended_ms = time.time_ns() // 1_000_000
-        self.skew_ms = (began_ms + ended_ms) // 2 - int(seconds) * 1000 - int(micros) // 1000
+        self.skew_ms = (began_ms + ended_ms) // 2 - int(seconds) * 1000 - int(microseconds) // 1000
         self._looked_s = time.monotonic()
 
 

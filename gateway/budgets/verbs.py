@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gateway.budgets import replies
 from gateway.budgets.changes import Request, Settlement
-from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_keys
+from gateway.budgets.keys import EXPIRY, JOURNAL, NODE, org_key, spend_keys
 from gateway.budgets.node import Node
 from gateway.budgets.proposals import Proposal, Proposals
 from gateway.budgets.records import ended_request, held_request, split_token, windows_token
@@ -240,6 +240,11 @@ class Budgets:
         """Return the description of an agent as the registry wrote it, or None."""
         found: bytes | None = await self.wire.command("HGET", org_key(org, "agents"), agent)
         return found
+
+    async def is_marked(self) -> bool:
+        """Ask whether the node marker stands; ``wire.node`` is what was last seen of it."""
+        ready: bytes | None = await self.wire.command("HGET", NODE, "ready")
+        return ready == b"1"
 
     async def inspect(self, org: str, windows: str = "") -> Inspection:
         """Return counters and the last journal id at one instant.

@@ -16,7 +16,7 @@ from gateway.proxy.agents import Agents, Route, Unusable
 from gateway.proxy.body import UNCHECKED_BYTES_MAX, BodyTooLarge, Receive, read_body
 from gateway.proxy.dialect import Tongue
 from gateway.proxy.exposure import Exposure
-from gateway.proxy.head import RequestHead
+from gateway.proxy.head import HEAD_BYTES_MAX, RequestHead
 from gateway.proxy.invocation import Invocation, tongue_of
 from gateway.proxy.meter import Metering, PriceOf
 from gateway.proxy.origin import UpstreamHead, request_head
@@ -167,7 +167,7 @@ class Admission:
             return problem.of_denied(outcome, ask.org, ask.amount_microcents, visible=visible)
         if outcome.reason in ("BADARG", "MISMATCH"):
             _log.error("reserve_refused", reservation_id=ask.id, word=outcome.reason)
-        stands = self._budgets.wire.node is not None
+        stands = await self._stands(outcome.reason)
         return problem.of_refused(outcome, node_stands=stands, visible=visible)
 
     async def _told(self, call: Invocation, key: KeyText, declined: Declined) -> Declined:
@@ -181,7 +181,11 @@ class Admission:
         status = await self._budgets.authenticate(key.org, key.digest, agent)
         if status.status == "OK":
             return None
-        return problem.of_key(status.status, node_stands=self._budgets.wire.node is not None)
+        return problem.of_key(status.status, node_stands=await self._stands(status.status))
+
+    async def _stands(self, word: str) -> bool:
+        # A store that knows no org may have been emptied since the connection looked at it.
+        return word != "COLD" or await self._budgets.is_marked()
 
 
 def identify(head: RequestHead, rules: Rules) -> KeyText | None:
@@ -193,7 +197,7 @@ def identify(head: RequestHead, rules: Rules) -> KeyText | None:
 
 def _unfit(call: Invocation, route: object) -> Problem | None:
     if call.head.is_too_large:
-        return Problem("headers_too_large", "The headers are too large.")
+        return Problem("headers_too_large", f"Headers must be below {HEAD_BYTES_MAX} bytes.")
     if call.head.is_websocket:
         return Problem("not_supported", "WebSocket upgrades are not supported.")
     if call.head.is_coded:
@@ -202,7 +206,8 @@ def _unfit(call: Invocation, route: object) -> Problem | None:
         detail = f"Idempotency-Key is too long; expected at most {IDEMPOTENCY_KEY_MAX} bytes."
         return Problem("bad_request", detail)
     if isinstance(route, Unusable):
-        return Problem("internal_error", f"The agent is not usable: {route.why}")
+        # Why is in the log: it may hold what an operator wrote in the wrong place.
+        return Problem("internal_error", "The description of the agent is not usable.")
     return None
 
 

@@ -20,13 +20,13 @@ FRESH_S = 1.0
 # call waits for a second round trip.
 _AGING_S = 0.5
 # Agent ids come from callers: without a bound anyone could fill the memory with invented ones.
-_ENTRIES_MAX = 20_000
+ENTRIES_MAX = 20_000
 # Files may be replaced while the description stays.
 _FROM_FILE = b'"file:'
 # What the meter must read may not come compressed.
 _UNCODED: Header = (b"accept-encoding", b"identity")
-_OPENAI = re.compile(rb"/(?:chat/completions|completions|responses|embeddings)(?:[/?]|$)")
-_ANTHROPIC = re.compile(rb"/messages(?:[/?]|$)")
+_OPENAI = re.compile(rb"/(?:chat/completions|completions|responses|embeddings)(?:/|$)")
+_ANTHROPIC = re.compile(rb"/messages(?:/|$)")
 
 _log = structlog.get_logger()
 
@@ -60,9 +60,12 @@ class _Entry(NamedTuple):
 class Agents:
     """The agents of every org, read with ``read_json`` and remembered, unknown ones too."""
 
-    def __init__(self, read_json: ReadJson, credentials: Credentials) -> None:
+    def __init__(
+        self, read_json: ReadJson, credentials: Credentials, entries_max: int = ENTRIES_MAX
+    ) -> None:
         self._read_json = read_json
         self._credentials = credentials
+        self._entries_max = entries_max
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._readings: dict[tuple[str, str], asyncio.Task[Found]] = {}
 
@@ -104,7 +107,7 @@ class Agents:
             found = known.found
         else:
             found = self._found(org, agent, text)
-        if len(self._entries) >= _ENTRIES_MAX:
+        if len(self._entries) >= self._entries_max:
             self._entries.clear()
         self._entries[org, agent] = _Entry(text, found, asked_s)
         return found
@@ -134,6 +137,7 @@ def voice_of(dialect: Dialect, path: bytes) -> Voice:
     """Return the dialect of a call: the agent's own, or the one that the raw path belongs to."""
     if dialect != "auto":
         return dialect
-    if _OPENAI.search(path):
+    place = path.partition(b"?")[0]
+    if _OPENAI.search(place):
         return "openai"
-    return "anthropic" if _ANTHROPIC.search(path) else "generic"
+    return "anthropic" if _ANTHROPIC.search(place) else "generic"

@@ -75,6 +75,9 @@ class App:
         except CallerLeft:
             self._metrics.calls.labels("caller_left").inc()
             return
+        except asyncio.CancelledError:
+            # The server cancels what outlives a stop. It ends here: the server would say 500.
+            declined = Declined(Problem("draining", "The gateway stops."), tongue_of(call))
         # The top of the app: whatever nobody expected is logged here, and nowhere else.
         except Exception:
             self._metrics.faults.inc()

@@ -7,7 +7,7 @@ import asyncio
 import time
 
 from gateway.domain.breaker import Breaker
-from gateway.errors import BadRequest, UpstreamError, UpstreamUnreachable
+from gateway.errors import BadRequest, UpstreamBroken, UpstreamError, UpstreamUnreachable
 from gateway.proxy import problem
 from gateway.proxy.admission import Admitted
 from gateway.proxy.agents import voice_of
@@ -21,6 +21,7 @@ from gateway.proxy.meter import Metered
 from gateway.proxy.origin import Site
 from gateway.proxy.problem import KINDS, Problem
 from gateway.proxy.relay import Passport, Relay
+from gateway.proxy.reservations import Reservation
 from gateway.proxy.upstream import Answer, Upstreams
 from gateway.telemetry import ProxyMetrics
 
@@ -44,12 +45,12 @@ class Forwarding:
     async def forward(
         self, call: Invocation, admitted: Admitted, receive: Receive, send: Send, began_s: float
     ) -> Problem | None:
-        """Run the call and pass its answer on; return a problem for a caller who has no answer.
+        """Run the call and pass its answer on; return why where the caller has none or a part.
 
         Where the answer has begun the problem cannot be told any more: it is broken off.
 
         Raises:
-            CallerLeft: the caller left before its request was complete.
+            CallerLeft: the caller left before its request was complete, or too long ago.
         """
         # A body that is still to be read has the ear of the connection.
         departure = Departure(receive) if admitted.body is not None else None
@@ -71,9 +72,9 @@ class Forwarding:
         except (BadRequest, BodyTooLarge) as error:
             return self._unfit(error)
         except asyncio.CancelledError:
-            if departure is None or not departure.is_over:
-                raise
-            return None
+            if departure is not None and departure.is_over:
+                raise CallerLeft from None
+            return _stopped(admitted.reservation)
         finally:
             if departure is not None:
                 departure.close()
@@ -95,9 +96,15 @@ class Forwarding:
             return Problem("upstream_circuit_open", detail)
         kept = Metered(admitted.metering.quote.amount_microcents, "quote")
         parts = stream_body(receive, self._body_bytes_max) if body is None else body
+        is_sending = False
+
+        def note_sending() -> None:
+            nonlocal is_sending
+            is_sending = True
+
         try:
             answer = await self._upstreams.send(
-                route.origin, admitted.head, parts, route.agent.timeouts
+                route.origin, admitted.head, parts, route.agent.timeouts, note_sending
             )
         except UpstreamUnreachable as error:
             breaker.fail(time.monotonic())
@@ -112,7 +119,11 @@ class Forwarding:
             reservation.release()
             raise
         except BaseException:
-            reservation.settle(kept, 0)
+            # Cancelled, in most cases: what was not sent certainly did not run.
+            if is_sending:
+                reservation.settle(kept, 0)
+            else:
+                reservation.release()
             raise
         breaker.succeed()
         return answer
@@ -127,3 +138,11 @@ class Forwarding:
         if isinstance(error, BadRequest):
             return problem.of_error(error)
         return problem.too_large(self._body_bytes_max)
+
+
+def _stopped(reservation: Reservation) -> Problem:
+    """Return the answer to a call that the server cancels because the process stops."""
+    charged = reservation.cost_microcents
+    if charged is None:
+        return Problem("draining", "The gateway stops; the call did not run.")
+    return problem.of_error(UpstreamBroken("The gateway stops."), charged)

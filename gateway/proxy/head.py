@@ -120,7 +120,8 @@ def read_answer_head(headers: Sequence[Header], status: int) -> tuple[Headers, d
     """
     by_name = dict(headers)
     dropped = _ONE_HOP
-    if named := by_name.get(b"connection", b"").lower():
+    if b"connection" in by_name:
+        named = b",".join(value.lower() for name, value in headers if name == b"connection")
         dropped = _ONE_HOP.union(token.strip() for token in named.split(b","))
     if status in (204, 304):
         # There is no body that it could describe, and the server would wait for one.

@@ -1,19 +1,16 @@
-"""Listeners: uvicorn, tuned for a proxy and bounded where it is not by itself."""
+"""Listeners: a port with an app, served by uvicorn as a proxy needs it."""
 
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import ConfigError
-from gateway.proxy.dialect import Tongue, render
-from gateway.proxy.head import HEAD_BYTES_MAX
-from gateway.proxy.problem import Problem
+from gateway.proxy.caller_connection import CallerConnection
 
 # Longer than the idle connections of pooled clients live, so that the client closes first:
 # otherwise a request can meet a connection that is just being closed.
@@ -25,43 +22,6 @@ _BACKLOG = 2048
 _EXPECTED = ("ASGI callable returned without completing response.",)
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on the size of a head; uvicorn collects any amount."""
-
-    _in_head = True
-    _head_bytes = 0
-
-    def on_message_begin(self) -> None:
-        """Begin to count."""
-        self._in_head, self._head_bytes = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Stop counting."""
-        self._in_head = False
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Refuse a head that has grown too long; one that came in one piece the app refuses."""
-        super().data_received(data)
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-                self._refuse()
-
-    def _refuse(self) -> None:
-        problem = Problem("headers_too_large", f"Headers must be below {HEAD_BYTES_MAX} bytes.")
-        headers, body = render(problem, Tongue(), "")
-        lines = b"".join(b"%s: %s\r\n" % header for header in headers if header[1])
-        self.transport.write(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-            + lines
-            + b"connection: close\r\n\r\n"
-            + body
-        )
-        self.transport.close()
-
-
 class Listener(uvicorn.Server):
     """One port with one app, in an event loop that it shares with others."""
 
@@ -69,7 +29,7 @@ class Listener(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedProtocol,
+                http=CallerConnection,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -96,8 +56,12 @@ class Listener(uvicorn.Server):
         await self.serve(sockets=[self._bound])
 
 
+# A listener and the task that runs it.
+Listening = tuple[Listener, "asyncio.Task[None]"]
+
+
 def bind(host: str, port: int, name: str) -> socket.socket:
-    """Return a bound socket; port 0 takes any free one.
+    """Return a listening socket; port 0 takes any free one.
 
     Raises:
         ConfigError: the address is taken or not ours; the sentence says which setting.
@@ -107,6 +71,8 @@ def bind(host: str, port: int, name: str) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        # From here on callers wait instead of being turned away until the server runs.
+        bound.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         bound.close()
         raise ConfigError(f"{name} {host}:{port} cannot be used: {error}.") from error
@@ -118,10 +84,14 @@ def quiet_server_log() -> None:
     """Keep uvicorn from logging what is expected here; real errors still come through."""
     log = logging.getLogger("uvicorn.error")
     log.setLevel(logging.ERROR)
-    log.addFilter(lambda record: record.getMessage() not in _EXPECTED)
+    log.addFilter(_is_unexpected)
 
 
-async def stop(listeners: list[tuple[Listener, "asyncio.Task[None]"]]) -> None:
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    return record.getMessage() not in _EXPECTED
+
+
+async def stop(listeners: Sequence[Listening]) -> None:
     """Stop listeners and wait until they have ended."""
     for listener, _ in listeners:
         listener.should_exit = True

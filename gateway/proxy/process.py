@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 import structlog
@@ -21,7 +21,7 @@ from gateway.proxy.app import App
 from gateway.proxy.credentials import Credentials
 from gateway.proxy.exposure import Exposure
 from gateway.proxy.forward import Forwarding
-from gateway.proxy.listener import Listener, bind, quiet_server_log, stop
+from gateway.proxy.listener import Listener, Listening, bind, quiet_server_log, stop
 from gateway.proxy.prices import Prices
 from gateway.proxy.reservations import Reservations
 from gateway.proxy.settlements import Settlements
@@ -53,25 +53,43 @@ async def serve(settings: Settings, environ: Mapping[str, str]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
             stack.callback(loop.remove_signal_handler, number)
-        plane = await _plane(stack, settings, environ)
-        listeners = _listen(settings, plane)
-        stack.push_async_callback(stop, listeners)
-        _log.info("serving", port=listeners[0][0].port, redis=str(read_address(settings.redis_url)))
-        await _first(stopped, listeners)
+        plane = await stack.enter_async_context(running(settings, environ))
+        _log.info("serving", port=plane.port, redis=str(read_address(settings.redis_url)))
+        await _first(stopped, plane.listeners)
         plane.app.draining = True
         _log.info("draining", open_calls=len(plane.reservations))
         await plane.app.drained(settings.drain_s)
 
 
-class _Plane(NamedTuple):
-    """What a running data plane consists of, as far as its process has to do with it."""
+class Plane(NamedTuple):
+    """A data plane that serves, as far as its process has to do with it."""
 
     app: App
     reservations: Reservations
+    settlements: Settlements
     metrics: ProxyMetrics
+    listeners: Sequence[Listening]
+
+    @property
+    def port(self) -> int:
+        """The port of the data plane, also where the settings left it to the system."""
+        return self.listeners[0][0].port
 
 
-async def _plane(stack: AsyncExitStack, settings: Settings, environ: Mapping[str, str]) -> _Plane:
+@asynccontextmanager
+async def running(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Plane]:
+    """Run a data plane in this event loop; leaving closes its ports, then settles what is left.
+
+    Raises like ``serve``.
+    """
+    async with AsyncExitStack() as stack:
+        plane = await _plane(stack, settings, environ)
+        listeners = _listen(settings, plane)
+        stack.push_async_callback(stop, listeners)
+        yield plane._replace(listeners=listeners)
+
+
+async def _plane(stack: AsyncExitStack, settings: Settings, environ: Mapping[str, str]) -> Plane:
     metrics = ProxyMetrics(new_registry())
     connection, budgets = await _budgets(stack, settings)
     spool = Spool(settings.spool_dir)
@@ -91,7 +109,7 @@ async def _plane(stack: AsyncExitStack, settings: Settings, environ: Mapping[str
     forwarding = Forwarding(upstreams, exposure, metrics, settings.max_body_bytes)
     _watch_clock(stack, connection, metrics)
     app = App(admission, forwarding, lambda: connection.problem, metrics)
-    return _Plane(app, reservations, metrics)
+    return Plane(app, reservations, settlements, metrics, ())
 
 
 async def _budgets(stack: AsyncExitStack, settings: Settings) -> tuple[Connection, Budgets]:
@@ -130,7 +148,7 @@ async def _alarm_on_skew(connection: Connection) -> None:
         await asyncio.sleep(_SKEW_LOOK_S)
 
 
-def _listen(settings: Settings, plane: _Plane) -> list[tuple[Listener, "asyncio.Task[None]"]]:
+def _listen(settings: Settings, plane: Plane) -> list[Listening]:
     quiet_server_log()
     places: list[tuple[Any, str, int, str]] = [
         (plane.app, settings.host, settings.port, "GATEWAY_PORT")
@@ -139,14 +157,15 @@ def _listen(settings: Settings, plane: _Plane) -> list[tuple[Listener, "asyncio.
     if ops_port:
         ops = ops_app(plane.metrics.registry, plane.app.trouble)
         places.append((ops, settings.ops_host, ops_port, "GATEWAY_OPS_PORT"))
-    # Bound first, all of them: a port that is taken stops the process before it serves.
-    listeners = [Listener(app, bind(host, port, name)) for app, host, port, name in places]
+    with ExitStack() as opened:
+        # Bound first, all of them: a port that is taken stops the process before it serves.
+        bound = [opened.enter_context(bind(host, port, name)) for _, host, port, name in places]
+        opened.pop_all()
+    listeners = [Listener(app, one) for (app, *_), one in zip(places, bound, strict=True)]
     return [(listener, asyncio.create_task(listener.run_until_stopped())) for listener in listeners]
 
 
-async def _first(
-    stopped: asyncio.Event, listeners: Sequence[tuple[Listener, "asyncio.Task[None]"]]
-) -> None:
+async def _first(stopped: asyncio.Event, listeners: Sequence[Listening]) -> None:
     """Wait for the signal to stop; a listener that ends by itself is a fault and is raised."""
     waiting = asyncio.create_task(stopped.wait())
     tasks = [waiting, *(task for _, task in listeners)]

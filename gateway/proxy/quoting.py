@@ -11,6 +11,9 @@ from gateway.proxy.invocation import Invocation
 from gateway.proxy.meter import Metering, PriceOf
 from gateway.proxy.problem import Problem, cents
 
+# Of what a caller calls a model; a body could be one long name.
+_TOLD_MAX = 200
+
 
 def needs_body(agent: Agent, call: Invocation) -> bool:
     """Say whether a call can only be asked for with its whole body at hand."""
@@ -23,12 +26,14 @@ def metering_for(
     """Return the quote of a call and what its meter must know, or why it has none."""
     is_read = agent.pricing.mode == "tokens" and call.method not in FREE_METHODS
     message = _json_object(body) if is_read and body else None
-    model = str((message or {}).get("model", ""))
+    named = (message or {}).get("model")
+    model = named if isinstance(named, str) else ""
     price = price_of(model) if model else None
     quote = quote_for(agent, Call(call.method, len(body or b""), message), price)
     if not isinstance(quote, Quote):
-        which = f"the model {model!r}" if model else "a body that names no model"
-        return Problem("price_unknown", f"There is no price for {which}.", {"model": model})
+        told = model[:_TOLD_MAX]
+        which = f"the model {told!r}" if told else "a body that names no model"
+        return Problem("price_unknown", f"There is no price for {which}.", {"model": told})
     refusal = _above_ceiling(call.head.max_cost_cents, quote)
     return refusal or Metering(agent, quote, model, price_of)
 

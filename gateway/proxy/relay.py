@@ -16,6 +16,7 @@ from gateway.proxy.reservations import Reservation
 
 # A JSON answer up to here is read whole, so that its head can say what it has cost.
 WHOLE_BYTES_MAX = 256 * 1024
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class Passport(NamedTuple):
@@ -45,12 +46,13 @@ class Relay:
         self._length = int(length) if length.isdigit() else None
         self.meter = Meter(metering, answer.status, by_name, self._is_events)
         self._started = False
+        self._ended_event = True
 
     async def run(self, passport: Passport) -> Problem | None:
-        """Pass the whole answer on; return a problem where the caller was sent nothing.
+        """Pass the whole answer on; return why where it broke off.
 
-        An answer that breaks off is not completed, except for an event that says so: the server
-        closes the connection then, and nobody takes a part for the whole.
+        An answer that has begun and breaks off is not completed, except for an event that says
+        so: the server closes the connection then, and nobody takes a part for the whole.
         """
         try:
             pieces: list[bytes] = []
@@ -62,10 +64,9 @@ class Relay:
         except UpstreamError as error:
             metered = self._end(is_complete=False)
             fault = problem.of_error(error, metered.cost_microcents if metered else 0)
-            if not self._started:
-                return fault
-            await self._say(fault, passport)
-            return None
+            if self._started:
+                await self._say(fault, passport)
+            return fault
         except asyncio.CancelledError:
             self._end(is_complete=False)
             if self._started:
@@ -94,14 +95,12 @@ class Relay:
     async def _send_whole(self, body: bytes, passport: Passport) -> None:
         self.meter.feed(body)
         metered = self._end(is_complete=True)
-        cost = cents_bytes(metered.cost_microcents if metered else 0)
         await _settle_leaves()
-        await self._send_head([(b"budget-cost", cost)], passport)
+        await self._send_head(_cost_header(metered), passport)
         await self._send({"type": "http.response.body", "body": body})
 
     async def _send_on(self, pieces: list[bytes], passport: Passport) -> None:
-        known = self.meter.result() if self.meter.known else None
-        cost = [(b"budget-cost", cents_bytes(known.cost_microcents))] if known else []
+        cost = _cost_header(self.meter.result()) if self.meter.known else []
         await self._send_head(cost, passport)
         for piece in pieces:
             await self._pass_on(piece)
@@ -127,13 +126,17 @@ class Relay:
 
     async def _pass_on(self, chunk: bytes) -> None:
         self.meter.feed(chunk)
+        self._ended_event = chunk.endswith(_EVENT_ENDS)
         if self._length is not None:
             self._length -= len(chunk)
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def _say(self, fault: Problem, passport: Passport) -> None:
-        """End a stream of events with one that says why, in the words of the caller's SDK."""
-        if self._is_events and self._length is None:
+        """End a stream of events with one that says why, in the words of the caller's SDK.
+
+        Not inside an event: what is added there becomes a part of it.
+        """
+        if self._is_events and self._length is None and self._ended_event:
             event = broken_event(fault, passport.tongue, self._reservation.ask.id)
             await self._send({"type": "http.response.body", "body": event})
 
@@ -147,6 +150,10 @@ class Relay:
         else:
             self._reservation.settle(metered, self._answer.status)
         return metered
+
+
+def _cost_header(metered: Metered | None) -> Headers:
+    return [(b"budget-cost", cents_bytes(metered.cost_microcents if metered else 0))]
 
 
 async def _settle_leaves() -> None:

@@ -32,9 +32,22 @@ class Caller(NamedTuple):
 
 
 class Reservation:
-    """One hold. The first of ``settle`` and ``release`` counts, any later one does nothing."""
+    """One hold. The first of ``settle`` and ``release`` counts, any later one does nothing.
 
-    __slots__ = ("_keeper", "ask", "caller", "ended", "extend_at_ms", "held", "started_s", "ttl_ms")
+    ``cost_microcents`` is what it was settled with, None where it was not.
+    """
+
+    __slots__ = (
+        "_keeper",
+        "ask",
+        "caller",
+        "cost_microcents",
+        "ended",
+        "extend_at_ms",
+        "held",
+        "started_s",
+        "ttl_ms",
+    )
 
     def __init__(self, keeper: "Reservations", ask: Ask, held: Held, caller: Caller) -> None:
         self._keeper = keeper
@@ -42,6 +55,7 @@ class Reservation:
         self.held = held
         self.caller = caller
         self.ended = False
+        self.cost_microcents: int | None = None
         self.started_s = time.monotonic()
         self.ttl_ms = 0
         self.extend_at_ms = 0
@@ -50,6 +64,7 @@ class Reservation:
         """Queue the cost; it is on its way to Redis after one more turn of the event loop."""
         if not self.ended:
             self.ended = True
+            self.cost_microcents = metered.cost_microcents
             self._keeper.settle(self, metered, status)
 
     def release(self) -> None:

@@ -1,7 +1,7 @@
 """Settlements: the end of every reservation, whatever happens to the caller, Redis or us.
 
 A settle is handed to the connection at once and nobody waits for its reply. One that fails is
-repeated with the same id, which the script makes harmless, and after a minute it goes to disk;
+repeated with the same id, which the script makes harmless, and after five seconds it goes to disk;
 from there it is replayed when Redis is back, by this process or by the next one.
 """
 
@@ -19,7 +19,8 @@ from gateway.errors import StoreError, StoreUnavailable
 from gateway.proxy.spool import End, Release, Spool, SpoolFile
 from gateway.telemetry import ProxyMetrics
 
-INSIST_S = 60.0
+# A restart of Redis is over by then; what is only in memory is lost with a process that is killed.
+INSIST_S = 5.0
 _PAUSE_FIRST_S = 0.05
 _PAUSE_MAX_S = 2.0
 _REPLAY_INTERVAL_S = 1.0

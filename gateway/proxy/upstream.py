@@ -7,7 +7,7 @@ one write per request, and to know for certain whether a failed call may have ru
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamBroken, UpstreamUnreachable
@@ -21,6 +21,10 @@ __all__ = ["Answer", "Origin", "UpstreamHead", "Upstreams", "origin_of", "reques
 # RFC 9110 9.2.2: what may be run twice. POST may not: it costs money.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _STOPPED = "The gateway is stopping."
+
+
+def _not_asked() -> None:
+    """Tell nobody that a request leaves."""
 
 
 class Upstreams:
@@ -64,6 +68,7 @@ class Upstreams:
         head: UpstreamHead,
         body: bytes | AsyncIterator[bytes],
         timeouts: Timeouts,
+        on_sending: Callable[[], None] = _not_asked,
     ) -> Answer:
         """Send one request and return its answer as soon as the head is there.
 
@@ -74,6 +79,9 @@ class Upstreams:
         A call is never run twice, with one exception: a connection that was used before may be
         closed by the upstream in the very moment in which it is used again. An idempotent request
         is then sent once more; any other is UpstreamBroken.
+
+        ``on_sending`` is called when the first byte leaves: whoever is cancelled before that
+        knows that the call did not run.
 
         Raises:
             UpstreamUnreachable: no connection was made in ``connect_s``: nothing was sent.
@@ -86,6 +94,7 @@ class Upstreams:
         parts = remainder(head, first, rest) if rest is not None else None
         pool = self._pool(origin.site)
         connection = pool.take() or await pool.get(timeouts.connect_s)
+        on_sending()
         try:
             return await connection.exchange(head.method, text, parts, timeouts)
         except UpstreamBroken:

@@ -8,10 +8,12 @@ import orjson
 from ulid import ULID
 
 from gateway.domain.reservation import Ask
+from gateway.proxy.reservations import Caller
 
 ORG = "acme"
 KEY = "bgk_acme_k1_secret"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
+CALLER = Caller("k1")
 LIMITS = {"status": "active", "org.month.limit_cents": "1000"}
 
 
@@ -55,3 +57,13 @@ async def journal(redis: Any, kind: str = "settle") -> list[dict[str, str]]:
     """Return the journal entries of a kind."""
     entries = [fields for _, fields in await redis.xrange("bg:journal")]
     return [entry for entry in entries if entry["kind"] == kind]
+
+
+async def set_limits(redis: Any, limits: Mapping[str, str]) -> None:
+    """Set limits as an operator does, one HSET."""
+    await redis.hset(f"bg:{{{ORG}}}:limits", mapping=dict(limits))
+
+
+async def held(redis: Any) -> dict[str, int]:
+    """Return what is held, by scope."""
+    return {name: n for name, n in (await counters(redis)).items() if name.endswith(".held")}
