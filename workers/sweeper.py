@@ -68,8 +68,8 @@ async def sweep(budgets: Bookkeeping, metrics: SweeperMetrics) -> None:
     """
     if budgets.wire.node is None:
         return
-    seconds, micros = await budgets.wire.command("TIME")
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    seconds, microseconds = await budgets.wire.command("TIME")
+    now_ms = int(seconds) * 1000 + int(microseconds) // 1000
     oldest = await budgets.wire.command("ZRANGE", EXPIRY, 0, 0, "WITHSCORES")
     overdue_ms = now_ms - float(oldest[1]) if oldest else 0
     metrics.overdue_seconds.set(max(0, overdue_ms) / 1000)

@@ -12,7 +12,7 @@ from gateway.domain.reservation import KeyWord, Refusal
 from tests.house.sources import INCLUDES, ROOT, SCRIPTS, name
 
 WORD = re.compile(r"\b[A-Z][A-Z_]{1,}\b")
-ANSWER = re.compile(r"(?:\{|answer\(|status = |counted = )'([A-Z_]{2,})'")
+ANSWER = re.compile(r"(?:\{|answer\(| = )'([A-Z_]{2,})'")
 FORBIDDEN = ("tostring", "cjson", "redis.pcall", "MAXLEN", "'KEYS'", "'SCAN'", "redis.error_reply")
 
 
@@ -35,7 +35,9 @@ def section(path: Path, title: str) -> str:
 
 def test_every_verb_is_a_script() -> None:
     """The folder holds the verbs of the contract, and nothing that no one calls."""
-    assert sorted(path.stem for path in SCRIPTS) == sorted(Scripts._fields)
+    assert sorted(path.stem for path in SCRIPTS) == sorted(Scripts._fields), (
+        "Name each script in Scripts, or delete it."
+    )
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)
@@ -43,8 +45,9 @@ def test_header_keys_are_in_the_table(path: Path) -> None:
     """Each key that a header names is a key of `budgets/keys.py`."""
     named = re.findall(r"\[\d*(?:\.\.)?\] +(\w+) ", section(path, "KEYS"))
 
-    assert named
-    assert set(named) <= {layout.name for layout in LAYOUTS}
+    unknown = set(named) - {layout.name for layout in LAYOUTS}
+    assert named, f"List the KEYS in the header of {path.stem}."
+    assert not unknown, f"Name {unknown} as budgets/keys.py does, or add it there."
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)
@@ -58,14 +61,16 @@ def test_numbered_keys_and_arguments_are_documented(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)
 def test_statuses_are_documented(path: Path) -> None:
-    """Each status word that a script writes down is in its header and in lua/README."""
+    """A script answers the status words of its header and no others; lua/README tells each."""
     written = set(ANSWER.findall(assembled(path)))
     readme = (ROOT / "lua" / "README.md").read_text(encoding="utf-8")
     documented = set(WORD.findall(section(path, "RETURNS"))) - {"RETURNS"}
 
-    assert written
+    assert written, f"{path.stem} answers no status word."
     for word in written & documented | documented:
         assert f"`{word}`" in readme, f"{word} is missing in lua/README.md."
+    unused = {word for word in documented if f"'{word}'" not in assembled(path)}
+    assert not unused, f"{path.stem} never answers {unused}: take it out of the header."
     own = set(ANSWER.findall(path.read_text(encoding="utf-8").partition("]]")[2]))
     assert own <= documented, f"{own - documented} is missing in the header of {path.stem}."
 
@@ -76,8 +81,8 @@ def test_refusals_are_those_of_reserve() -> None:
     answers = {"RETURNS", "DONE", "HELD", "IDEMPOTENT", "DENIED", "BUSY"}
     keys = set(WORD.findall(section(ROOT / "lua" / "authenticate.lua", "RETURNS"))) - {"RETURNS"}
 
-    assert documented - answers == set(get_args(Refusal))
-    assert keys == set(get_args(KeyWord))
+    assert documented - answers == set(get_args(Refusal)), "Make Refusal equal to the header."
+    assert keys == set(get_args(KeyWord)), "Make KeyWord equal to the header."
 
 
 @pytest.mark.parametrize("path", [*SCRIPTS, *INCLUDES], ids=name)
@@ -86,7 +91,8 @@ def test_script_uses_nothing_forbidden(path: Path) -> None:
     code = re.sub(r"--\[\[.*?\]\]", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     code = re.sub(r"--.*", "", code)
 
-    assert [word for word in FORBIDDEN if word in code] == []
+    found = [word for word in FORBIDDEN if word in code]
+    assert not found, f"Do without {found}: it loses digits, hides an error, or never ends."
     assert re.search(r"^\s*(?!local )\w+ = function|^function ", code, re.M) is None, "Use local."
 
 
@@ -96,7 +102,9 @@ def test_include_defines_what_it_lists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     listed = re.findall(r"\w+", text.partition(":")[0].removeprefix("--"))
 
-    assert sorted(listed) == sorted(re.findall(r"^local function (\w+)", text, re.M))
+    assert sorted(listed) == sorted(re.findall(r"^local function (\w+)", text, re.M)), (
+        "List in the first line what the include defines."
+    )
 
 
 @pytest.mark.parametrize("path", INCLUDES, ids=name)
@@ -104,4 +112,4 @@ def test_include_is_used(path: Path) -> None:
     """No include is left over."""
     users = [script for script in SCRIPTS if f'"{path.stem}"' in script.read_text(encoding="utf-8")]
 
-    assert users
+    assert users, f"No script includes {path.stem}: delete it."

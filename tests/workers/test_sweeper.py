@@ -28,8 +28,8 @@ async def overdue(redis: Any, budgets: Bookkeeping, amount: int, org: str = "acm
     member = f"{org}|{settlement.id}"
 
     async def has_passed() -> bool:
-        seconds, micros = await redis.time()
-        return bool(await redis.zscore("bg:expiry", member) < seconds * 1000 + micros // 1000)
+        seconds, microseconds = await redis.time()
+        return bool(await redis.zscore("bg:expiry", member) < seconds * 1000 + microseconds // 1000)
 
     await until(has_passed, "the deadline to pass")
     return settlement.id
