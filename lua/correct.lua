@@ -19,8 +19,8 @@ ARGV     [1]    id                   ULID of the correction
 RETURNS  BADARG argument | DONE | OK
          each followed by seq server_ms
 ]]
---- @include "clock" "amount" "cents" "argument" "places" "fields" "chain" "rules" "budget" "limits"
---- @include "counters" "spend" "journal" "notice" "overage"
+--- @include "clock" "amount" "sign" "cents" "argument" "places" "fields" "place" "settings" "chain"
+--- @include "rules" "asked" "budget" "limits" "counters" "spend" "journal" "notice" "overage"
 local amount, now_ms = ARGV[6], time_ms()
 local function answer(...)
     local reply, seq = {...}, redis.call('HGET', KEYS[2], 'seq')

@@ -21,7 +21,7 @@ RETURNS  BADARG argument | DONE | COLD | GONE | OK
 WHY      The first credit of a day may come before its first call: then it opens the window, by
          the same rule as reserve. A window that has ended takes no credit.
 ]]
---- @include "clock" "amount" "argument" "window" "running" "retention" "journal"
+--- @include "clock" "amount" "sign" "argument" "window" "opening" "retention" "journal"
 local id, org, scope, amount, packed = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[8]
 local meta = redis.call('HMGET', KEYS[2], 'schema', 'seq', 'now')
 local now_ms = math.max(time_ms(), tonumber(meta[3] or 0))

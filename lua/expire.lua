@@ -21,7 +21,7 @@ RETURNS  BADARG argument | EXPIRED state... (one per id: expired released held s
 WHY      on_expiry is charge unless it says release: the upstream may have billed the call. A
          record that cannot be read leaves the index, so that it is not tried for ever.
 ]]
---- @include "clock" "amount" "argument" "hold" "spend" "journal" "tombstone"
+--- @include "clock" "amount" "sign" "argument" "hold" "spend" "journal" "tombstone"
 local org, packed = ARGV[1], ARGV[2]
 local now_ms = time_ms()
 local bad = bad_argument({'org', '^[%w_-]+$', 'windows', '^[%w:,_-]+$', 'epoch', '^%w+$'})

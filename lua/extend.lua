@@ -21,9 +21,9 @@ RETURNS  BADARG argument | GONE | WINDOWS windows idem_digest | LIMITS_INVALID f
          each followed by seq server_ms
 WHY      More time alone is never refused: the money is held already, and the call is running.
 ]]
---- @include "clock" "amount" "cents" "argument" "hold" "places" "fields" "chain" "rules" "budget"
---- @include "limits" "retention" "counters" "held" "decide" "journal" "notice" "crossing"
---- @include "admission"
+--- @include "clock" "amount" "cents" "argument" "hold" "pack" "places" "fields" "place"
+--- @include "settings" "chain" "rules" "asked" "budget" "limits" "retention" "counters" "held"
+--- @include "decide" "journal" "notice" "crossing" "admission"
 local id, org, agent, target, windows = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local now_ms, scope = time_ms(), 'agent.' .. agent
 local meta = redis.call('HMGET', KEYS[2], 'seq', 'billing_status')
@@ -63,7 +63,7 @@ if more > 0 then
     end
     local entry = {id = id, org = org, agent = agent, reserved_ms = hold.reserved_ms,
         at_ms = now_ms, windows = windows, epoch = ARGV[7]}
-    local counters, near_cap = read_counters(6, #KEYS - 5, scope, chain, digits(more))
+    local found, near_cap = read_counters(6, #KEYS - 5, scope, chain, digits(more))
     local denied
     denied, budget = decide(chain, tonumber(target), tonumber(hold.amount))
     if near_cap or denied then
@@ -74,7 +74,7 @@ if more > 0 then
         end
         return answer(denial(denied, budget, '0'))
     end
-    hold_counters(6, counters, scope, digits(more), windows, '')
+    hold_counters(6, found, scope, digits(more), windows, '')
     warned = note_crossings(KEYS[5], 6, chain, more, entry)
 end
 

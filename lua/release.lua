@@ -19,7 +19,7 @@ RETURNS  BADARG argument | WINDOWS windows idem_digest | DONE state cost | VOID 
          | RELEASED state cost
          each followed by seq server_ms
 ]]
---- @include "clock" "amount" "argument" "hold" "spend" "tombstone"
+--- @include "clock" "amount" "sign" "argument" "hold" "spend" "tombstone"
 local id, org, agent = ARGV[1], ARGV[3], ARGV[4]
 local now_ms = time_ms()
 local bad = bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',

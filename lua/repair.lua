@@ -11,7 +11,7 @@ RETURNS  BADARG argument | DONE | OK
          each followed by seq server_ms
 WHY      A window whose counters left by their TTL stays gone: nothing reads it any more.
 ]]
---- @include "clock" "amount"
+--- @include "clock" "amount" "sign"
 local function answer(...)
     local reply, seq = {...}, redis.call('HGET', KEYS[1], 'seq')
     reply[#reply + 1], reply[#reply + 2] = tonumber(seq or 0), time_ms()

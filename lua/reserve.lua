@@ -28,6 +28,7 @@ ARGV     [1]    id                   ULID
          [14]   epoch
          [15]   windows              packed kind:id,... shortest first
          [16]   proposal             packed kind|id|start_ms|end_ms,... the same windows
+         [17..] kinds                of the same windows, one each
 RETURNS  BADARG argument | CLOCK | COLD | UNKNOWN_KEY | KEY_EXPIRED | AGENT_NOT_ALLOWED
          | DONE state quote cost reserved_ms end_ms owner agent | HELD (again) | MISMATCH
          | IDEMPOTENT id body_digest state cost | LIMITS_INVALID field | FROZEN scope
@@ -36,85 +37,83 @@ RETURNS  BADARG argument | CLOCK | COLD | UNKNOWN_KEY | KEY_EXPIRED | AGENT_NOT_
          | RATE scope retry_ms | HELD deadline_ms windows budget available end_ms warnings
          each followed by seq server_ms
 ]]
---- @include "clock" "amount" "cents" "argument" "ask" "key" "hold" "known" "window" "running"
---- @include "places" "fields" "chain" "rules" "budget" "limits" "retention" "counters" "held"
---- @include "decide" "journal" "notice" "crossing" "rate" "admission" "traffic"
+--- @include "clock" "amount" "cents" "ask" "key" "pack" "places" "fields" "place" "settings"
+--- @include "chain" "rules" "asked" "budget" "limits" "retention" "counters" "held" "decide"
+--- @include "journal" "notice" "crossing" "admission" "count"
 local id, org, agent, amount_text, windows = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[15]
-local scope, amount = 'agent.' .. agent, tonumber(amount_text)
-local meta = redis.call('HMGET', KEYS[2], 'schema', 'seq', 'now', 'billing_status', 'running',
-    'until')
-local server_ms, stored_ms = time_ms(), tonumber(meta[3] or 0)
+local scope, amount, idem = 'agent.' .. agent, tonumber(amount_text), ARGV[11]
+local meta = redis.call('HMGET', KEYS[2], 'schema', 'now', 'billing_status', 'running', 'until')
+local server_ms, stored_ms = time_ms(), (meta[2] or 0) + 0
 local now_ms = math.max(server_ms, stored_ms)
+local refusal, opening, arrivals, seq
 local function answer(reply)
-    reply[#reply + 1], reply[#reply + 2] = tonumber(meta[2] or 0), now_ms
+    seq = seq or tonumber(redis.call('HGET', KEYS[2], 'seq') or 0)
+    reply[#reply + 1], reply[#reply + 2] = seq, now_ms
     return reply
 end
-
-local bad = bad_ask()
-if bad then
-    return answer({'BADARG', bad})
+if not is_ask() then
+    --- @include "argument" "bad_ask"
+    return answer({'BADARG', bad_ask()})
 end
-local skew_ms = math.max(stored_ms - server_ms, math.abs(tonumber(ARGV[2]) - server_ms))
-if skew_ms > 300000 or not meta[1] then
-    return answer({skew_ms > 300000 and 'CLOCK' or 'COLD'})
-end
+local is_skewed = math.max(stored_ms - server_ms, math.abs(ARGV[2] - server_ms)) > 300000
 local key_found, key_id = find_key(KEYS[3], ARGV[8], agent, now_ms)
-if key_found ~= 'OK' then
-    return answer({key_found})
+if is_skewed or not meta[1] or key_found ~= 'OK' then
+    return answer({(is_skewed and 'CLOCK') or (not meta[1] and 'COLD') or key_found})
 end
-local known = known_reservation(KEYS[4], KEYS[6], id, agent, amount_text, ARGV[10])
-    or (ARGV[11] ~= '' and known_key(redis.call('GET', KEYS[9])))
-if known then
-    return answer(known)
+local ended, open = redis.call('GET', KEYS[6]), redis.call('HGET', KEYS[4], id)
+if ended or open or idem ~= '' then
+    --- @include "hold" "known"
+    refusal = known_reservation(ended, open, agent, amount_text, ARGV[10])
+        or known_key(KEYS[9], idem)
 end
-local chain, rules = read_limits(KEYS[1], scope, (places_of(windows)), now_ms)
-if not chain then
-    return answer({'LIMITS_INVALID', rules})
+local chain, rules = read_limits(KEYS[1], scope, kinds_from(17), now_ms)
+refusal = refusal or (not chain and {'LIMITS_INVALID', rules})
+    or (rules.frozen and {'FROZEN', rules.frozen})
+    or (meta[3] == 'frozen' and {'FROZEN', 'billing'})
+if not refusal and (meta[4] ~= ARGV[16] or now_ms >= meta[5] + 0) then
+    --- @include "window" "running"
+    refusal, opening = opening_windows(KEYS[2], ARGV[16], ARGV[12], rules.timezone, now_ms)
 end
-local frozen = rules.frozen or (meta[4] == 'frozen' and 'billing')
-if frozen then
-    return answer({'FROZEN', frozen})
-end
-local runs = meta[5] == ARGV[16] and now_ms < tonumber(meta[6])
-local opening = not runs and read_windows(KEYS[2], ARGV[16])
-if opening and not windows_fit(opening, now_ms, ARGV[12] == rules.timezone) then
-    return answer({'WINDOW', rules.timezone, running_windows(opening)})
-end
-local is_full = redis.call('XLEN', KEYS[7]) >= tonumber(ARGV[13])
-local above = is_full and {'JOURNAL_FULL'} or above_call_ceiling(rules, scope, amount)
-if above then
-    return answer(above)
+refusal = refusal or (redis.call('XLEN', KEYS[7]) >= ARGV[13] + 0 and {'JOURNAL_FULL'})
+    or above_call_ceiling(rules, scope, amount)
+if refusal then
+    return answer(refusal)
 end
 local entry = {id = id, org = org, agent = agent, reserved_ms = ARGV[2], at_ms = now_ms,
     windows = windows, epoch = ARGV[14]}
-local counters, near_cap = read_counters(10, #KEYS - 9, scope, chain, amount_text)
+local found, near_cap = read_counters(10, #KEYS - 9, scope, chain, amount_text)
 local denied, budget = decide(chain, amount, 0)
 if near_cap or denied then
     denied, budget = denied or 'DENIED', denied and budget or near_cap
     local spend_key = KEYS[9 + budget.place]
     if denied == 'DENIED' and notice(KEYS[7], spend_key, budget, 'denied', entry) then
         keep_until(spend_key, ARGV[16], budget.kind)
-        meta[2] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
+        seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)
     end
     return answer(denial(denied, budget, end_of(ARGV[16], budget.kind)))
 end
-local refusal, arrivals = traffic(rules, scope, KEYS[4], KEYS[8], now_ms)
+if rules.has_traffic then
+    --- @include "rate" "traffic"
+    refusal, arrivals = traffic(rules, scope, KEYS[4], KEYS[8], now_ms)
+end
 if refusal then
     return answer(refusal)
 end
 
 local ttl_ms = ARGV[6] ~= '0' and ARGV[6] or rules.ttl_ms or ARGV[7]
-local deadline_ms = digits(now_ms + tonumber(ttl_ms))
-hold_counters(10, counters, scope, amount_text, windows, ARGV[16])
+local deadline_ms = digits(now_ms + ttl_ms)
+hold_counters(10, found, scope, amount_text, windows, ARGV[16])
 redis.call('HSET', KEYS[4], id, pack_hold(amount_text, ARGV[9], agent, key_id, ARGV[2],
-    deadline_ms, ARGV[10], ARGV[11], windows))
+    deadline_ms, ARGV[10], idem, windows))
 redis.call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
-count_open(KEYS[8], scope, arrivals)
-hold_key(KEYS[9], ARGV[11], id, ARGV[10])
+count_call(KEYS[8], scope, arrivals, KEYS[9], idem ~= '' and id .. '|' .. ARGV[10])
 if opening then
+    --- @include "opening"
     open_windows(KEYS[2], opening, ARGV[12], ARGV[16])
 end
-keep_clock(KEYS[2], now_ms, stored_ms)
-meta[2] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
+if now_ms - stored_ms >= 1000 then
+    redis.call('HSET', KEYS[2], 'now', digits(now_ms))
+end
+seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)
 return answer(held(deadline_ms, windows, ARGV[16], budget,
     note_crossings(KEYS[7], 10, chain, amount, entry)))

@@ -26,8 +26,7 @@ RETURNS  BADARG argument | WINDOWS windows idem_digest | DONE cost over | DONE_O
 WHY      The first write is a delete: before Redis 7, when memory is full, a script may go on
          only if its first write is one that is allowed then.
 ]]
---- @include "clock" "amount" "cents" "argument" "hold" "places" "fields" "chain" "rules" "budget"
---- @include "limits" "counters" "spend" "journal" "notice" "overage" "tombstone"
+--- @include "clock" "amount" "sign" "settlement" "hold" "spend" "journal" "tombstone"
 local id, org, cost, windows, detail = ARGV[1], ARGV[3], ARGV[5], ARGV[6], ARGV[9]
 local now_ms = time_ms()
 
@@ -37,11 +36,12 @@ local function answer(status, ...)
     return reply
 end
 
-local bad = bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',
-    'agent', '^[%w_-]+$', 'amount_microcents', '^%d+$', 'windows', '^[%w:,_-]+$',
-    'idem_digest', '^%w*$', 'epoch', '^%w+$'}) or (not is_amount(cost) and 'amount_microcents')
-if bad then
-    return answer('BADARG', bad)
+if not is_settlement() then
+    --- @include "argument"
+    return answer('BADARG', bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$',
+        'org', '^[%w_-]+$', 'agent', '^[%w_-]+$', 'amount_microcents', '^%d+$',
+        'windows', '^[%w:,_-]+$', 'idem_digest', '^%w*$', 'epoch', '^%w+$'})
+        or 'amount_microcents')
 end
 local record = redis.call('HGET', KEYS[3], id)
 local hold = record and read_hold(record)
@@ -83,6 +83,8 @@ append(KEYS[6], 'settle', id, '', org, agent, cost, counted, ARGV[2], now_ms, wi
     detail)
 local over = hold and math.max(0, tonumber(cost) - tonumber(hold.amount)) or 0
 if over > 0 then
+    --- @include "cents" "places" "fields" "place" "settings" "chain" "rules" "asked" "budget"
+    --- @include "limits" "counters" "notice" "overage"
     note_overage(KEYS[1], KEYS[6], 9, {id = id, org = org, agent = agent, reserved_ms = ARGV[2],
         at_ms = now_ms, windows = windows, epoch = ARGV[8]})
 end

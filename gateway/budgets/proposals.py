@@ -18,12 +18,13 @@ class Proposal(NamedTuple):
     """The running windows of an org, ready to be sent.
 
     ``packed`` is the list that records carry, ``bounds`` the same windows with their instants,
-    ``keys`` their counters in the same order.
+    ``keys`` their counters and ``kinds`` their kinds in the same order.
     """
 
     zone: str
     windows: tuple[Window, ...]
     keys: tuple[str, ...]
+    kinds: tuple[WindowKind, ...]
     packed: str
     bounds: str
     ends_ms: int
@@ -65,6 +66,7 @@ class Proposals:
             zone,
             windows,
             tuple(spend_key(org, window) for window in windows),
+            self._kinds,
             ",".join(packed_window(window) for window in windows),
             ",".join(window_bounds(window) for window in windows if window.end_ms),
             min((window.end_ms for window in windows if window.end_ms), default=2**53),

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-_INCLUDE = re.compile(r'^--- @include((?: "[a-z_]+")+)\n', re.MULTILINE)
+_INCLUDE = re.compile(r'^ *--- @include((?: "[a-z_]+")+)\n', re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
 
 

@@ -109,6 +109,7 @@ class Budgets:
                 self._epoch(),
                 proposal.packed,
                 proposal.bounds,
+                *proposal.kinds,
             ),
         )
 
@@ -270,7 +271,7 @@ class Budgets:
         node = self.wire.node
         if node is None:
             raise StoreNotReady("The store has no node marker; run migrate or rebuild.")
-        if node is not self._proposals_for:
+        if node != self._proposals_for:
             self._proposals_for, self._proposals = node, Proposals(node.windows)
         return node
 

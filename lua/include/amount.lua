@@ -1,4 +1,4 @@
--- is_amount, is_signed_amount, negative, digits: amounts as exact decimal text.
+-- is_amount, digits: amounts as exact decimal text.
 -- 2^53-1: above it a Lua number, a double, skips integers.
 local AMOUNT_MAX = 9007199254740991
 
@@ -8,15 +8,6 @@ local function is_amount(text)
         return true
     end
     return #text <= 16 and string.find(text, '^[1-9]%d*$') ~= nil and tonumber(text) <= AMOUNT_MAX
-end
-
-local function is_signed_amount(text)
-    return is_amount(text) or (text ~= '-0' and is_amount((string.gsub(text, '^%-', ''))))
-end
-
--- HINCRBY refuses '-0'.
-local function negative(text)
-    return text == '0' and text or '-' .. text
 end
 
 -- tostring would write 1.2345678901235e+15.

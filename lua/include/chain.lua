@@ -3,7 +3,8 @@
 -- places: window kind to its place among the spend keys. Answers the chain, or nil and the place
 -- of the field that is not valid, 0 where no window of the org is named.
 local function read_chain(fields, scope, places)
-    local kinds, chain, org_is_named = {'total', 'month', 'week', 'day', 'hour'}, {}, false
+    local kinds, org_is_named = {'total', 'month', 'week', 'day', 'hour'}, false
+    local chain = {nil, nil, nil, nil}
     for first = 15, 16 do
         for number = 1, 5 do
             local at = first + number * 3 - 3
@@ -21,9 +22,10 @@ local function read_chain(fields, scope, places)
                 org_is_named = org_is_named or first == 15
                 if limit then
                     -- Every field at once: a table that grows is copied at each power of two.
+                    -- No mode is hard; a rare setting comes later and may cost that.
                     chain[#chain + 1] = {scope = first == 15 and 'org' or scope, kind = kind,
-                        place = place, limit = limit, mode = 'hard', warn_at = false, spent = 0,
-                        held = 0, credit = 0, available = 0, is_full = false, is_spent = false}
+                        place = place, limit = limit, spent = 0, held = 0, credit = 0,
+                        available = 0}
                 end
             end
         end

@@ -10,10 +10,10 @@ local function decide(chain, amount, own)
         budget.available = room - budget.held + own
         if budget.available < 0 and amount > 0 then
             budget.is_full, budget.is_spent = true, room < 0
-            if budget.mode == 'hard' and room < 0 then
+            if not budget.mode and room < 0 then
                 return 'DENIED', budget
             end
-            busy = busy or (budget.mode == 'hard' and budget) or nil
+            busy = busy or (not budget.mode and budget) or nil
         end
         if budget.mode ~= 'shadow' and (not tightest or budget.available < tightest.available) then
             tightest = budget

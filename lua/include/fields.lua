@@ -1,9 +1,9 @@
--- read_fields, field_name: the limits hash, as one call consults it.
+-- ask_fields, field_name: the fields of the limits hash that one call consults.
 -- Places: 1 status 2 timezone 3 hold_ttl_ms 4-5 status of the agent and of agent.*, 6-8 the org's
 -- per_call_cents concurrency rpm, 9-11 the agent's, 12-14 those of agent.*, then of total, month,
 -- week, day and hour the limit of the org, of the agent and of agent.*.
 -- Written out, not built: building 29 names took longer than reading them.
-local function read_fields(limits_key, scope)
+local function ask_fields(limits_key, scope)
     return redis.call('HMGET', limits_key, 'status', 'timezone', 'hold_ttl_ms',
         scope .. '.status', 'agent.*.status', 'org.per_call_cents', 'org.concurrency', 'org.rpm',
         scope .. '.per_call_cents', scope .. '.concurrency', scope .. '.rpm',

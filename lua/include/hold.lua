@@ -1,7 +1,4 @@
--- pack_hold, read_hold, read_end: the packed records of an open and of an ended reservation.
-local function pack_hold(...)
-    return '1|' .. table.concat({...}, '|')
-end
+-- read_hold, read_end: the packed records of an open and of an ended reservation.
 
 -- amount, reserved_ms and deadline_ms stay text: they go back into commands as they came.
 local function read_hold(record)

@@ -8,8 +8,8 @@ local function key_status(record, agent, now_ms)
     if expires_ms ~= '' and expires_ms ~= '0' and tonumber(expires_ms) <= now_ms then
         return 'KEY_EXPIRED', key_id, agents
     end
-    local listed = string.find(',' .. agents .. ',', ',' .. agent .. ',', 1, true)
-    if agent ~= '' and agents ~= '*' and not listed then
+    if agent ~= '' and agents ~= '*'
+        and not string.find(',' .. agents .. ',', ',' .. agent .. ',', 1, true) then
         return 'AGENT_NOT_ALLOWED', key_id, agents
     end
     return 'OK', key_id, agents

@@ -11,8 +11,8 @@ local function notice(journal_key, spend_key, budget, mark, entry)
     local window_id = string.match(entry.windows, budget.kind .. ':([^,]+)') or ''
     local detail = string.format('{"alert":"%s","budget":"%s.%s","window_id":"%s","mode":"%s",'
         .. '"limit_microcents":%d,"credit_microcents":%d,"spent_microcents":%d,'
-        .. '"held_microcents":%d}', mark, budget.scope, budget.kind, window_id, budget.mode,
-        budget.limit, budget.credit, budget.spent, budget.held)
+        .. '"held_microcents":%d}', mark, budget.scope, budget.kind, window_id,
+        budget.mode or 'hard', budget.limit, budget.credit, budget.spent, budget.held)
     append(journal_key, 'alert', entry.id, '', entry.org, entry.agent, '0', '0', entry.reserved_ms,
         entry.at_ms, entry.windows, entry.epoch, detail)
     return true

@@ -1,4 +1,4 @@
--- running_windows, open_windows, keep_clock: what meta says of time. Needs window.
+-- running_windows, opening_windows: what meta says of the windows that run. Needs window.
 
 -- kind, id, start_ms, end_ms of each; a gateway proposes again from it.
 local function running_windows(windows)
@@ -11,20 +11,11 @@ local function running_windows(windows)
     return unpack(flat)
 end
 
--- `running` and `until` let the next reserve compare one text instead of each bound.
-local function open_windows(meta_key, windows, zone, running)
-    local first_end = 9007199254740991
-    for _, window in ipairs(windows) do
-        redis.call('HSET', meta_key, 'zone', zone, window.kind .. '.id', window.id,
-            window.kind .. '.start', window.start_ms, window.kind .. '.end', window.end_ms)
-        first_end = math.min(first_end, tonumber(window.end_ms))
+-- Whether a proposal that is not what runs may be opened: a refusal, or nil and its windows.
+local function opening_windows(meta_key, proposal, zone, timezone, now_ms)
+    local windows = read_windows(meta_key, proposal)
+    if windows_fit(windows, now_ms, zone == timezone) then
+        return nil, windows
     end
-    redis.call('HSET', meta_key, 'running', running, 'until', string.format('%d', first_end))
-end
-
--- Once a second is enough: `now` only keeps the clock from being seen to step back.
-local function keep_clock(meta_key, now_ms, stored_ms)
-    if now_ms - stored_ms >= 1000 then
-        redis.call('HSET', meta_key, 'now', string.format('%d', now_ms))
-    end
+    return {'WINDOW', timezone, running_windows(windows)}
 end

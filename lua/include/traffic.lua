@@ -1,11 +1,8 @@
--- traffic, count_open: concurrency and rate, which only an admission consumes.
+-- traffic: concurrency and rate, which only an admission consumes.
 -- Needs admission rate.
 
 -- Concurrency, then rate. Answers the refusal, or nil and the arrivals that an admission stores.
 local function traffic(rules, scope, holds_key, rate_key, now_ms)
-    if not rules.has_traffic then
-        return nil, nil
-    end
     local state = redis.call('HMGET', rate_key, scope .. '.open', 'org.arrival_us',
         scope .. '.arrival_us')
     local refusing, count = above_ceiling(rules, 7, scope,
@@ -26,11 +23,4 @@ local function traffic(rules, scope, holds_key, rate_key, now_ms)
         end
     end
     return nil, #arrivals > 0 and arrivals or nil
-end
-
-local function count_open(rate_key, scope, arrivals)
-    redis.call('HINCRBY', rate_key, scope .. '.open', 1)
-    if arrivals then
-        redis.call('HSET', rate_key, unpack(arrivals))
-    end
 end
