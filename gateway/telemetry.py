@@ -6,7 +6,9 @@ the hot path cost about half a microsecond each; nothing there writes a log line
 
 import logging
 import sys
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Literal
 
 import structlog
@@ -15,11 +17,14 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
+    Metric,
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -45,6 +50,29 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
+class Durations(Collector):
+    """A histogram for one event loop, which costs a fifth of one that many threads may share."""
+
+    def __init__(self, name: str, says: str, bounds_s: Sequence[float]) -> None:
+        self._name = name
+        self._says = says
+        self._bounds_s = bounds_s
+        self._counts = [0] * (len(bounds_s) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self._counts[bisect_left(self._bounds_s, seconds)] += 1
+        self._sum_s += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what Prometheus reads."""
+        bounds = [*map(floatToGoString, self._bounds_s), "+Inf"]
+        totals = accumulate(self._counts)
+        buckets = [(bound, float(total)) for bound, total in zip(bounds, totals, strict=True)]
+        yield HistogramMetricFamily(self._name, self._says, buckets, self._sum_s)
+
+
 class ProxyMetrics:
     """What the data plane counts. The README of ``proxy`` says what each one tells."""
 
@@ -60,18 +88,18 @@ class ProxyMetrics:
             registry=registry,
         )
         self.calls_forwarded = self.calls.labels("forwarded")
-        self.reserve_seconds = Histogram(
+        self.reserve_seconds = Durations(
             name("reserve_seconds"),
             "Time from asking Redis for a reservation to its answer.",
-            registry=registry,
-            buckets=_RESERVE_BUCKETS_S,
+            _RESERVE_BUCKETS_S,
         )
-        self.upstream_seconds = Histogram(
+        self.upstream_seconds = Durations(
             name("upstream_seconds"),
             "Time from sending a call to the head of its answer.",
-            registry=registry,
-            buckets=_UPSTREAM_BUCKETS_S,
+            _UPSTREAM_BUCKETS_S,
         )
+        registry.register(self.reserve_seconds)
+        registry.register(self.upstream_seconds)
         self.settles = Counter(
             name("settles"),
             "Ends of reservations by the script's word.",

@@ -145,6 +145,7 @@ class Naive:
                 "1",
                 windows.packed,
                 windows.bounds,
+                *windows.kinds,
             ],
         )
         refusal = "" if reply[0] == b"HELD" else reply[0].decode()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Literal, cast
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gateway.budgets import replies
 from gateway.budgets.changes import Correction, Credit, Repair
@@ -10,7 +10,8 @@ from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_key, spend_keys
 from gateway.budgets.proposals import DEFAULT_ZONE, packed_window, window_bounds
 from gateway.budgets.records import split_token
 from gateway.budgets.replies import Reply
-from gateway.budgets.verbs import Budgets, reserved_ms
+from gateway.budgets.verbs import Budgets
+from gateway.domain.reservation_id import reserved_ms
 from gateway.domain.window import Window, window_at
 from gateway.errors import StoreError
 
@@ -53,7 +54,11 @@ class Bookkeeping(Budgets):
         return [replies.text(state) for state in reply[1:-2]]
 
     async def credit(self, change: Credit) -> CreditWord:
-        """Raise or lower what a budget may spend; ``GONE`` where its window is not running."""
+        """Raise or lower what a budget may spend; ``GONE`` where its window is not running.
+
+        Raises:
+            StoreError: also where a window must open and the org's ``timezone`` is not one.
+        """
         window, zone = await self._running(change)
         reply = await self.wire.submit(
             self._scripts.credit,
@@ -83,12 +88,13 @@ class Bookkeeping(Budgets):
         if change.window == "total":
             return Window("total", "", 0, 0), DEFAULT_ZONE
         names = [f"{change.window}.{part}" for part in ("id", "start", "end")]
-        stored = await self.wire.command("HMGET", org_key(change.org, "meta"), *names)
-        zone = await self.wire.command("HGET", org_key(change.org, "limits"), "timezone")
-        zone_name = replies.text(zone) if zone is not None else DEFAULT_ZONE
+        stored = await self.wire.command("HMGET", org_key(change.org, "meta"), *names, "zone")
         if stored[0] is not None and replies.text(stored[0]) == change.window_id:
             start_ms, end_ms = int(stored[1]), int(stored[2])
-            return Window(change.window, change.window_id, start_ms, end_ms), zone_name
+            running = Window(change.window, change.window_id, start_ms, end_ms)
+            # Not the zone of the limits: what operators write there is for the next window.
+            return running, replies.text(stored[3] or DEFAULT_ZONE)
+        zone_name = await self._zone_name(change.org)
         look = (org_key(change.org, "meta"), JOURNAL)
         now_ms = int((await self.wire.submit(self._scripts.inspect, look, ()))[-1])
         ended_ms = int(stored[2]) if stored[2] is not None and int(stored[2]) <= now_ms else None
@@ -97,6 +103,18 @@ class Bookkeeping(Budgets):
             return opening, zone_name
         # No such window runs or can open: bounds that never fit make the script answer GONE.
         return Window(change.window, change.window_id, 0, 0), zone_name
+
+    async def _zone_name(self, org: str) -> str:
+        zone = await self.wire.command("HGET", org_key(org, "limits"), "timezone")
+        name = replies.text(zone) if zone is not None else DEFAULT_ZONE
+        try:
+            ZoneInfo(name)
+        # A name that is a folder of the zone database, or not a relative path, is no zone either.
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise StoreError(
+                f"timezone of {org} is {name!r}; expected a name such as Europe/Berlin."
+            ) from error
+        return name
 
     async def correct(self, change: Correction) -> str:
         """Change the billable spend of one ended reservation: ``OK``, or ``DONE`` before."""

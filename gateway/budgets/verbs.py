@@ -24,12 +24,11 @@ from gateway.domain.reservation import (
     ReserveOutcome,
     Settled,
 )
+from gateway.domain.reservation_id import reserved_ms
 from gateway.errors import StoreError, StoreNotReady
 
 Outcome = TypeVar("Outcome", ReserveOutcome, ExtendOutcome)
 
-# Crockford's base32 leaves out I, L, O and U; int() knows the digits 0-9 and A-V.
-_CROCKFORD = str.maketrans("JKMNPQRSTVWXYZ", "IJKLMNOPQRSTUV")
 # A proposal can be wrong at a boundary, and once more after a change of zone.
 _PROPOSALS_MAX = 3
 
@@ -119,14 +118,16 @@ class Budgets:
         The future may be waited for later, or not at all. It is one attempt: after an error the
         same settlement may be handed in again, as often as needed.
         """
-        end: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
         windows, idem_digest = split_token(settlement.windows)
-        self._settle(settlement, windows, idem_digest, end)
-        return end
+        return self._settle(settlement, windows, idem_digest, None)
 
     def _settle(
-        self, settlement: Settlement, windows: str, idem_digest: str, end: asyncio.Future[Settled]
-    ) -> None:
+        self,
+        settlement: Settlement,
+        windows: str,
+        idem_digest: str,
+        end: asyncio.Future[Settled] | None,
+    ) -> asyncio.Future[Settled]:
         key = _org_keys(settlement.org)
         reply = self.wire.submit(
             self._scripts.settle,
@@ -153,7 +154,10 @@ class Budgets:
                 settlement.detail,
             ),
         )
+        # Not by the running loop: looking that up asks the kernel for the process id.
+        end = end or reply.get_loop().create_future()
         reply.add_done_callback(partial(self._settled, settlement, end))
+        return end
 
     def _settled(
         self, settlement: Settlement, end: asyncio.Future[Settled], reply: asyncio.Future[Reply]
@@ -280,11 +284,6 @@ class Budgets:
 
     def _packed_now(self, org: str) -> str:
         return self.propose(org, time.time_ns() // 1_000_000).packed
-
-
-def reserved_ms(reservation_id: str) -> str:
-    """Return the instant in a ULID, in epoch milliseconds as the scripts take it."""
-    return str(int(reservation_id[:10].translate(_CROCKFORD), 32))
 
 
 def _org_keys(org: str) -> str:

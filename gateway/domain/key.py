@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
@@ -26,8 +27,13 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=4096)
 def read_key(text: str) -> KeyText | None:
-    """Read ``bgk_<org>_<key id>_<secret>``, or return None where the text is not a key."""
+    """Read ``bgk_<org>_<key id>_<secret>``, or return None where the text is not a key.
+
+    Remembered, because a caller shows the same key again and again; whether it may still be used
+    is asked each time.
+    """
     match = _KEY.fullmatch(text)
     if match is None:
         return None

@@ -28,6 +28,5 @@ def microcents_from_cents(text: str) -> int | None:
 def cents_from_microcents(amount_microcents: int) -> str:
     """Return a signed amount as plain decimal cents without trailing zeros."""
     whole, fraction = divmod(abs(amount_microcents), MICROCENTS_PER_CENT)
-    sign = "-" if amount_microcents < 0 else ""
-    text = f"{sign}{whole}.{fraction:06d}"
-    return text.rstrip("0").rstrip(".")
+    text = f"{whole}.{fraction:06d}".rstrip("0") if fraction else str(whole)
+    return text if amount_microcents >= 0 else f"-{text}"

@@ -63,14 +63,15 @@ def _unpriced(agent: Agent, call: Call) -> Quote | Unpriced:
 
 
 def _most_usage(call: Call, output_default: int) -> Usage:
-    message = call.message or {}
-    limits = [_count(message.get(name), _OUTPUT_TOKENS_MAX) for name in _OUTPUT_MEMBERS]
-    stated = [limit for limit in limits if limit is not None]
-    choices = _count(message.get("n"), _CHOICES_MAX) or 1
-    # Where a body states several limits the API takes one of them: hold for the largest.
-    output_tokens = (max(stated) if stated else output_default) * choices
+    message, output_tokens = call.message or {}, -1
+    for name in _OUTPUT_MEMBERS:
+        stated = message.get(name)
+        # Where a body states several limits the API takes one of them: hold for the largest.
+        if type(stated) is int and stated > output_tokens:
+            output_tokens = min(stated, _OUTPUT_TOKENS_MAX)
+    if output_tokens < 0:
+        output_tokens = output_default
+    choices = message.get("n")
+    if type(choices) is int and choices > 1:
+        output_tokens *= min(choices, _CHOICES_MAX)
     return Usage(-(-call.body_bytes // BYTES_PER_INPUT_TOKEN), output_tokens, 0)
-
-
-def _count(value: object, most: int) -> int | None:
-    return min(value, most) if type(value) is int and value >= 0 else None

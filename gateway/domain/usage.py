@@ -28,8 +28,8 @@ def usage_of(message: Mapping[str, object]) -> Usage | None:
     whole, not negative numbers are no usage: missing usage never means zero.
     """
     for holder in (message, message.get("response"), message.get("message")):
-        usage = holder.get("usage") if isinstance(holder, Mapping) else None
-        if isinstance(usage, Mapping):
+        usage = holder.get("usage") if isinstance(holder, dict) else None
+        if isinstance(usage, dict):
             return _anthropic(usage) if _is_anthropic(usage) else _openai(usage)
     return None
 
@@ -63,7 +63,7 @@ def _openai(usage: Mapping[str, object]) -> Usage | None:
     read = _count(usage, "prompt_tokens" if chat else "input_tokens")
     written = _count(usage, "completion_tokens" if chat else "output_tokens", default=0)
     details = usage.get("prompt_tokens_details" if chat else "input_tokens_details")
-    cached = _count(details, "cached_tokens", default=0) if isinstance(details, Mapping) else 0
+    cached = _count(details, "cached_tokens", default=0) if isinstance(details, dict) else 0
     return _usage(read, written, cached)
 
 

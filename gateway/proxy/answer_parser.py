@@ -29,15 +29,19 @@ class AnswerParser:
     """
 
     def __init__(self, method: bytes) -> None:
+        self._llhttp = httptools.HttpResponseParser(self)
+        self.begin(method)
+
+    def begin(self, method: bytes) -> None:
+        """Forget the last answer, which was ``reusable``, and wait for one to this method."""
         self.status = 0
         self.headers: list[Header] = []
         self.pieces: list[bytes] = []
         self.has_head = False
         self.complete = False
         self.reusable = False
-        self._method = method
+        self.method = method
         self._barren_bytes = 0
-        self._llhttp = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Read what has arrived.
@@ -101,7 +105,7 @@ class AnswerParser:
         self.reusable = self._llhttp.should_keep_alive()
         self._barren_bytes = 0
         # llhttp does not know what was asked and would wait for the body that a GET has.
-        self.complete = self._method == b"HEAD"
+        self.complete = self.method == b"HEAD"
 
     def on_body(self, piece: bytes) -> None:
         """Keep a piece of the body."""

@@ -7,10 +7,11 @@ from typing import Any
 import structlog
 
 from gateway.proxy.admission import Admission, Declined
-from gateway.proxy.body import CallerLeft, Message, Receive, Send
+from gateway.proxy.body import CallerLeft, Receive, Send
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.forward import Forwarding
 from gateway.proxy.invocation import PREFIX, Invocation, read_invocation, tongue_of
+from gateway.proxy.outgoing import Outgoing
 from gateway.proxy.problem import Problem
 from gateway.proxy.routes import routes
 from gateway.telemetry import ProxyMetrics, Readiness
@@ -48,7 +49,7 @@ class App:
             return
         self._running += 1
         try:
-            await self._serve(read_invocation(scope), receive, _Outgoing(send))
+            await self._serve(read_invocation(scope), receive, Outgoing(scope, send))
         finally:
             self._running -= 1
             if not self._running:
@@ -69,7 +70,7 @@ class App:
             return False
         return True
 
-    async def _serve(self, call: Invocation, receive: Receive, outgoing: "_Outgoing") -> None:
+    async def _serve(self, call: Invocation, receive: Receive, outgoing: Outgoing) -> None:
         try:
             declined = await self._run(call, receive, outgoing)
         except CallerLeft:
@@ -90,9 +91,7 @@ class App:
         if not outgoing.started:
             await tell(declined.problem, declined.tongue, call.id, outgoing)
 
-    async def _run(
-        self, call: Invocation, receive: Receive, outgoing: "_Outgoing"
-    ) -> Declined | None:
+    async def _run(self, call: Invocation, receive: Receive, outgoing: Outgoing) -> Declined | None:
         if self.draining:
             return Declined(Problem("draining", "The gateway stops."), tongue_of(call))
         began_s = time.perf_counter()
@@ -105,24 +104,14 @@ class App:
         return Declined(fault, tongue_of(call, admitted.route.agent.dialect, admitted.body))
 
 
-class _Outgoing:
-    """The way to the caller, which remembers whether an answer has begun."""
-
-    __slots__ = ("_send", "started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-
-    async def __call__(self, message: Message) -> None:
-        self.started = True
-        await self._send(message)
-
-
-async def tell(problem: Problem, tongue: Tongue, request_id: str, send: Send) -> None:
+async def tell(problem: Problem, tongue: Tongue, request_id: str, outgoing: Outgoing) -> None:
     """Send an answer that the gateway makes itself."""
     headers, body = render(problem, tongue, request_id)
     if problem.error == "draining":
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        await outgoing(
+            {"type": "http.response.start", "status": problem.status, "headers": headers}
+        )
+        await outgoing({"type": "http.response.body", "body": body})
+        return
+    await outgoing.whole(problem.status, headers, body)

@@ -3,16 +3,26 @@
 What cannot be read at all is refused here, in the words of every other refusal.
 """
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 import httptools
-from ulid import ULID
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from gateway.proxy.dialect import Tongue, render
-from gateway.proxy.head import HEAD_BYTES_MAX
+from gateway.proxy.head import HEAD_BYTES_MAX, Header
+from gateway.proxy.ids import new_id
+from gateway.proxy.outgoing import WHOLE
 from gateway.proxy.problem import Problem
 
 _WEBSOCKET = b"websocket"
 _OFFER = (b"upgrade", b"http2-settings")
+_BODILESS = frozenset((*range(100, 200), 204, 304))
 
 
 class CallerConnection(HttpToolsProtocol):
@@ -39,6 +49,9 @@ class CallerConnection(HttpToolsProtocol):
             self._has_offer = self._get_upgrade() != _WEBSOCKET
         if not self._has_offer:
             super().on_headers_complete()
+            # ASGI has no way to send an answer in one piece; uvicorn does not know of this one.
+            whole: Any = partial(_write_whole, self.cycle)
+            self.scope["extensions"] = {WHOLE: whole}
 
     def on_message_complete(self) -> None:
         """Note the end of the body."""
@@ -86,8 +99,36 @@ class CallerConnection(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         # In the middle of an answer that is on its way it would be read as a part of it.
         if self.cycle is None or self.cycle.response_complete:
-            headers, body = render(problem, Tongue(), str(ULID()))
+            headers, body = render(problem, Tongue(), new_id())
             lines = b"".join(b"%b: %b\r\n" % header for header in headers)
             status = b"HTTP/1.1 %d Refused\r\n" % problem.status
             self.transport.write(status + lines + b"connection: close\r\n\r\n" + body)
         self.transport.close()
+
+
+def _write_whole(
+    cycle: RequestResponseCycle, status: int, headers: Sequence[Header], body: bytes
+) -> bool:
+    """Write an answer in one piece, as uvicorn would in two; return whether that was possible.
+
+    What it is not for takes the ordinary way. A line break in a header or another length does too,
+    and is refused there.
+    """
+    if not cycle.keep_alive or cycle.disconnected or cycle.flow.write_paused:
+        return False
+    if status in _BODILESS or cycle.scope["method"] == "HEAD":
+        return False
+    length = b"%d" % len(body)
+    stated = [value for name, value in headers if name == b"content-length"]
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    if not stated:
+        lines.append(b"content-length: %b\r\n" % length)
+    head = b"".join(lines)
+    if stated not in ([], [length]) or head.count(b"\n") != len(lines) or b"\0" in head:
+        return False
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+    cycle.message_event.set()
+    cycle.on_response()
+    return True

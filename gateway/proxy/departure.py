@@ -21,13 +21,15 @@ class Departure:
 
     __slots__ = ("_call", "_drain_s", "_receive", "_timer", "_watch", "is_over")
 
-    def __init__(self, receive: Receive, drain_s: float = DRAIN_S) -> None:
+    def __init__(
+        self, receive: Receive, loop: asyncio.AbstractEventLoop, drain_s: float = DRAIN_S
+    ) -> None:
         self.is_over = False
         self._receive = receive
         self._drain_s = drain_s
-        self._call = asyncio.current_task()
+        self._call = asyncio.current_task(loop)
         self._watch: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
+        self._timer = loop.call_later(_WATCH_AFTER_S, self._begin)
 
     def close(self) -> None:
         """Stop watching."""

@@ -10,15 +10,14 @@ from gateway.domain.breaker import Breaker
 from gateway.errors import BadRequest, UpstreamBroken, UpstreamError, UpstreamUnreachable
 from gateway.proxy import problem
 from gateway.proxy.admission import Admitted
-from gateway.proxy.agents import voice_of
-from gateway.proxy.body import BodyTooLarge, CallerLeft, Receive, Send, stream_body
+from gateway.proxy.body import BodyTooLarge, CallerLeft, Receive, stream_body
 from gateway.proxy.departure import Departure
-from gateway.proxy.dialect import Tongue
 from gateway.proxy.exposure import Exposure
 from gateway.proxy.head import Headers, budget_headers
 from gateway.proxy.invocation import Invocation
 from gateway.proxy.meter import Metered
 from gateway.proxy.origin import Site
+from gateway.proxy.outgoing import Outgoing
 from gateway.proxy.problem import KINDS, Problem
 from gateway.proxy.relay import Passport, Relay
 from gateway.proxy.reservations import Reservation
@@ -41,9 +40,16 @@ class Forwarding:
         self._metrics = metrics
         self._body_bytes_max = body_bytes_max
         self._breakers: dict[Site, Breaker] = {}
+        # Kept, because looking up the running one asks the kernel for the process id each time.
+        self._loop = asyncio.get_running_loop()
 
     async def forward(
-        self, call: Invocation, admitted: Admitted, receive: Receive, send: Send, began_s: float
+        self,
+        call: Invocation,
+        admitted: Admitted,
+        receive: Receive,
+        outgoing: Outgoing,
+        began_s: float,
     ) -> Problem | None:
         """Run the call and pass its answer on; return why where the caller has none or a part.
 
@@ -53,7 +59,7 @@ class Forwarding:
             CallerLeft: the caller left before its request was complete, or too long ago.
         """
         # A body that is still to be read has the ear of the connection.
-        departure = Departure(receive) if admitted.body is not None else None
+        departure = Departure(receive, self._loop) if admitted.body is not None else None
         try:
             headers = await self._headers(call, admitted)
             sent_s = time.perf_counter()
@@ -62,13 +68,13 @@ class Forwarding:
                 return answer
             upstream_s = time.perf_counter() - sent_s
             self._metrics.upstream_seconds.observe(upstream_s)
-            voice = voice_of(admitted.route.agent.dialect, call.path)
-            timing = Passport(headers, Tongue(voice), began_s, admitted.store_s, upstream_s)
-            relay = Relay(admitted.reservation, admitted.metering, answer, send)
+            passport = Passport(headers, call, began_s, admitted.store_s, upstream_s)
+            relay = Relay(admitted.reservation, admitted.metering, answer, outgoing)
             try:
-                return await relay.run(timing)
+                return await relay.run(passport)
             finally:
-                self._metrics.ignored_costs.inc(relay.meter.ignored_costs)
+                if relay.meter.ignored_costs:
+                    self._metrics.ignored_costs.inc(relay.meter.ignored_costs)
         except (BadRequest, BodyTooLarge) as error:
             return self._unfit(error)
         except asyncio.CancelledError:

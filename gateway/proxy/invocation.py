@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ulid import ULID
-
 from gateway.domain.agent import Dialect
 from gateway.proxy.agents import voice_of
 from gateway.proxy.dialect import Tongue, rpc_tongue
 from gateway.proxy.head import RequestHead, read_request_head
+from gateway.proxy.ids import new_id
 
 PREFIX = b"/agents/"
 _PREFIX_BYTES = len(PREFIX)
@@ -32,7 +31,7 @@ def read_invocation(scope: Mapping[str, Any]) -> Invocation:
     agent, _, path = scope["raw_path"][_PREFIX_BYTES:].partition(b"/")
     query = scope["query_string"]
     return Invocation(
-        str(ULID()),
+        new_id(),
         agent.decode("latin-1"),
         scope["method"],
         b"/%b?%b" % (path, query) if query else b"/" + path,

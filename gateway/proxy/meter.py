@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from gateway.domain.agent import Agent
+from gateway.domain.agent import Agent, Dialect
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX, microcents_from_cents
 from gateway.domain.price import Price, cost_of
 from gateway.domain.quote import BYTES_PER_INPUT_TOKEN, Quote
@@ -61,6 +61,11 @@ class Meter:
         self.ignored_costs = 0
         self._trusts = metering.agent.pricing.mode == "reported"
         self._reported = self._header_cost(headers) if self._trusts else None
+
+    @property
+    def dialect(self) -> Dialect:
+        """The agent's dialect."""
+        return self._metering.agent.dialect
 
     @property
     def known(self) -> bool:
@@ -177,7 +182,7 @@ def _microcents_from_usd(text: object) -> int | None:
 
 def _model(message: Mapping[str, object]) -> str | None:
     for holder in (message, message.get("response"), message.get("message")):
-        model = holder.get("model") if isinstance(holder, Mapping) else None
+        model = holder.get("model") if isinstance(holder, dict) else None
         if isinstance(model, str) and model:
             return model
     return None

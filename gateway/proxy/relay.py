@@ -2,15 +2,18 @@
 
 import asyncio
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.errors import UpstreamError
 from gateway.proxy import problem
+from gateway.proxy.agents import voice_of
 from gateway.proxy.answer import Answer
-from gateway.proxy.body import Send
 from gateway.proxy.dialect import Tongue, broken_event
 from gateway.proxy.head import Headers, cents_bytes, read_answer_head, server_timing
+from gateway.proxy.invocation import Invocation
 from gateway.proxy.meter import Meter, Metered, Metering
+from gateway.proxy.outgoing import Outgoing
 from gateway.proxy.problem import Problem
 from gateway.proxy.reservations import Reservation
 
@@ -23,7 +26,7 @@ class Passport(NamedTuple):
     """What the gateway says of a call beside the upstream's own words."""
 
     headers: Headers
-    tongue: Tongue
+    call: Invocation
     began_s: float
     store_s: float
     upstream_s: float
@@ -33,15 +36,13 @@ class Relay:
     """Passes one answer on. The reservation ends before the last byte leaves, on every path."""
 
     def __init__(
-        self, reservation: Reservation, metering: Metering, answer: Answer, send: Send
+        self, reservation: Reservation, metering: Metering, answer: Answer, outgoing: Outgoing
     ) -> None:
         self._reservation = reservation
         self._answer = answer
-        self._send = send
+        self._send = outgoing
         self._passed, by_name = read_answer_head(answer.headers, answer.status)
-        media_type = by_name.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        self._is_events = media_type == b"text/event-stream"
-        self._is_json = media_type == b"application/json" or media_type.endswith(b"+json")
+        self._is_events, self._is_json = _kind(by_name.get(b"content-type", b""))
         length = by_name.get(b"content-length", b"")
         self._length = int(length) if length.isdigit() else None
         self.meter = Meter(metering, answer.status, by_name, self._is_events)
@@ -96,8 +97,9 @@ class Relay:
         self.meter.feed(body)
         metered = self._end(is_complete=True)
         await _settle_leaves()
-        await self._send_head(_cost_header(metered), passport)
-        await self._send({"type": "http.response.body", "body": body})
+        headers = self._headers(_cost_header(metered), passport)
+        self._started = True
+        await self._send.whole(self._answer.status, headers, body)
 
     async def _send_on(self, pieces: list[bytes], passport: Passport) -> None:
         cost = _cost_header(self.meter.result()) if self.meter.known else []
@@ -115,10 +117,13 @@ class Relay:
         await _settle_leaves()
         await self._send({"type": "http.response.body", "body": last})
 
-    async def _send_head(self, cost: Headers, passport: Passport) -> None:
+    def _headers(self, cost: Headers, passport: Passport) -> Headers:
         total_s = time.perf_counter() - passport.began_s
         timing = server_timing(total_s, passport.store_s, passport.upstream_s)
-        headers = [*self._passed, *passport.headers, *cost, timing]
+        return [*self._passed, *passport.headers, *cost, timing]
+
+    async def _send_head(self, cost: Headers, passport: Passport) -> None:
+        headers = self._headers(cost, passport)
         self._started = True
         await self._send(
             {"type": "http.response.start", "status": self._answer.status, "headers": headers}
@@ -137,7 +142,8 @@ class Relay:
         Not inside an event: what is added there becomes a part of it.
         """
         if self._is_events and self._length is None and self._ended_event:
-            event = broken_event(fault, passport.tongue, self._reservation.ask.id)
+            voice = voice_of(self.meter.dialect, passport.call.path)
+            event = broken_event(fault, Tongue(voice), passport.call.id)
             await self._send({"type": "http.response.body", "body": event})
 
     def _end(self, *, is_complete: bool) -> Metered | None:
@@ -150,6 +156,14 @@ class Relay:
         else:
             self._reservation.settle(metered, self._answer.status)
         return metered
+
+
+@lru_cache(maxsize=256)
+def _kind(content_type: bytes) -> tuple[bool, bool]:
+    """Return whether an answer is a stream of events, and whether it is JSON."""
+    media_type = content_type.partition(b";")[0].strip().lower()
+    is_json = media_type == b"application/json" or media_type.endswith(b"+json")
+    return media_type == b"text/event-stream", is_json
 
 
 def _cost_header(metered: Metered | None) -> Headers:

@@ -4,9 +4,9 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from ulid import ULID
 
 from gateway.proxy.dialect import Tongue, render
+from gateway.proxy.ids import new_id
 from gateway.proxy.problem import Problem
 from gateway.telemetry import Readiness, probe_routes
 
@@ -23,7 +23,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     else:
         detail = f"There is nothing at {request.url.path}; agents are below /agents/."
         problem = Problem("not_found", detail)
-    headers, body = render(problem, Tongue(), str(ULID()))
+    headers, body = render(problem, Tongue(), new_id())
     response = Response(body, problem.status)
     response.raw_headers.extend(header for header in headers if header[0] != b"content-length")
     return response

@@ -47,6 +47,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
         self._parser: AnswerParser | None = None
+        # Making one takes as long as reading a small answer.
+        self._spare: AnswerParser | None = None
         self._timeouts = Timeouts()
         self._answered: asyncio.Future[Answer] = self._loop.create_future()
         self._answer: Answer | None = None
@@ -94,7 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.heard = False
         self._timeouts = timeouts
         self._answered = self._loop.create_future()
-        parser = self._parser = AnswerParser(method)
+        parser = self._parser = self._next_parser(method)
         try:
             self._transport.write(opening)
             if parts is None:
@@ -228,9 +230,18 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return
         self.reused = True
+        # After the answer to HEAD llhttp still waits for a body.
+        self._spare = parser if parser.method != b"HEAD" else None
         self.read_on()
         self.expect(self._keepalive_s)
         self._on_free(self)
+
+    def _next_parser(self, method: bytes) -> AnswerParser:
+        parser, self._spare = self._spare, None
+        if parser is None:
+            return AnswerParser(method)
+        parser.begin(method)
+        return parser
 
     async def _send(self, transport: asyncio.Transport, parts: AsyncIterator[bytes]) -> None:
         """Send a body as it comes; only an upstream that takes nothing is short of time."""

@@ -11,8 +11,8 @@ from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.changes import Request
 from gateway.budgets.keys import JOURNAL
 from gateway.budgets.records import split_token
-from gateway.budgets.verbs import reserved_ms
 from gateway.domain.key import is_id
+from gateway.domain.reservation_id import reserved_ms
 from gateway.errors import BadRequest
 from gateway.ledger.sql import statement
 from gateway.registry.clients import Clients, RedisClient

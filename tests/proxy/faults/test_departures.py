@@ -108,7 +108,7 @@ async def test_departure_ends_a_call_that_is_not_read_by_anyone() -> None:
         return {"type": "http.disconnect"}
 
     async def call() -> None:
-        departures.append(Departure(receive, drain_s=0.0))
+        departures.append(Departure(receive, asyncio.get_running_loop(), drain_s=0.0))
         await asyncio.Event().wait()
 
     task = asyncio.create_task(call())
@@ -129,7 +129,7 @@ async def test_departure_that_was_closed_cancels_nothing() -> None:
         return {"type": "http.disconnect"}
 
     async def call() -> bool:
-        departure = Departure(receive, drain_s=0.0)
+        departure = Departure(receive, asyncio.get_running_loop(), drain_s=0.0)
         await asked.wait()
         departure.close()
         left.set()
