@@ -39,6 +39,7 @@ if redis.call('EXISTS', KEYS[3]) == 1 then
     return answer('DONE')
 end
 -- A key of another type fails here, before anything says that the correction was applied.
+redis.call('XLEN', KEYS[4])
 for at = 5, #KEYS do
     redis.call('HLEN', KEYS[at])
 end

@@ -51,6 +51,7 @@ if not is_total and (#windows == 0 or not windows_fit(windows, now_ms, ARGV[6] =
     return answer('GONE')
 end
 -- A key of another type fails here, before anything says that the credit was applied.
+redis.call('XLEN', KEYS[4])
 redis.call('HLEN', KEYS[5])
 
 redis.call('SET', KEYS[3], amount, 'PX', 604800000)

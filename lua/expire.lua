@@ -19,7 +19,8 @@ RETURNS  BADARG argument | EXPIRED state... (one per id: expired released held s
          windows corrupt)
          each followed by seq server_ms
 WHY      on_expiry is charge unless it says release: the upstream may have billed the call. A
-         record that cannot be read leaves the index, so that it is not tried for ever.
+         record that cannot be read leaves the index, so that it is not tried for ever. Where
+         nothing ends, seq is not written: before Redis 7 full memory refuses such a first write.
 ]]
 --- @include "clock" "amount" "sign" "argument" "hold" "spend" "journal" "tombstone"
 local org, packed = ARGV[1], ARGV[2]
@@ -29,10 +30,12 @@ local bad = bad_argument({'org', '^[%w_-]+$', 'windows', '^[%w:,_-]+$', 'epoch',
 local _, commas = string.gsub(packed, ',', '')
 local first_done = 7 + commas + 1
 local releases = redis.call('HGET', KEYS[1], 'on_expiry') == 'release'
+local has_ended = false
 
 local function finish(id, hold, done_key, idem_key)
     local charged = releases and '0' or hold.amount
     local state, scope = releases and 'released' or 'expired', 'agent.' .. hold.agent
+    has_ended = true
     redis.call('ZREM', KEYS[4], org .. '|' .. id)
     redis.call('HDEL', KEYS[3], id)
     redis.call('HINCRBY', KEYS[6], scope .. '.open', -1)
@@ -62,10 +65,13 @@ local function expire(id, done_key, idem_key)
 end
 
 local reply = bad and {'BADARG', bad} or {'EXPIRED'}
+-- A journal of another type fails here, before any money has moved.
+redis.call('XLEN', KEYS[5])
 for at = 4, bad and 0 or #ARGV do
     local place = first_done + (at - 4) * 2
     reply[#reply + 1] = expire(ARGV[at], KEYS[place], KEYS[place + 1])
 end
-local seq = redis.call('HINCRBY', KEYS[2], 'seq', bad and 0 or 1)
+local seq = has_ended and redis.call('HINCRBY', KEYS[2], 'seq', 1)
+    or tonumber(redis.call('HGET', KEYS[2], 'seq') or 0)
 reply[#reply + 1], reply[#reply + 2] = seq, now_ms
 return reply

@@ -3,7 +3,7 @@
 extend -- give an open reservation more money, more time or both: absolute, and never less.
 
 KEYS     [1]    limits    hash    written by operators, only read here
-         [2]    meta      hash    sequence, billing status
+         [2]    meta      hash    sequence, billing status, running windows
          [3]    holds     hash    reservation id to packed record
          [4]    expiry    zset    org|id by deadline
          [5]    journal   stream  first denials and warnings are appended
@@ -20,10 +20,12 @@ RETURNS  BADARG argument | GONE | WINDOWS windows idem_digest | LIMITS_INVALID f
          | HELD deadline_ms windows budget available end_ms warnings
          each followed by seq server_ms
 WHY      More time alone is never refused: the money is held already, and the call is running.
+         Counters that left by their TTL are not marked: that would bring the key back without one.
+         end_ms is that of the running window; 0 for total, and where another window runs by now.
 ]]
 --- @include "clock" "amount" "cents" "argument" "hold" "pack" "places" "fields" "place"
 --- @include "settings" "chain" "rules" "asked" "budget" "limits" "retention" "counters" "held"
---- @include "decide" "journal" "notice" "crossing" "admission"
+--- @include "decide" "journal" "notice" "crossing" "admission" "bounds"
 local id, org, agent, target, windows = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local now_ms, scope = time_ms(), 'agent.' .. agent
 local meta = redis.call('HMGET', KEYS[2], 'seq', 'billing_status')
@@ -47,7 +49,7 @@ if hold.windows ~= windows then
 end
 agent, scope = hold.agent, 'agent.' .. hold.agent
 local more = math.max(0, tonumber(target) - tonumber(hold.amount))
-local budget, warned = nil, ''
+local budget, bounds, warned = nil, '', ''
 if more > 0 then
     local chain, rules = read_limits(KEYS[1], scope, (places_of(windows)), now_ms)
     if not chain then
@@ -64,18 +66,26 @@ if more > 0 then
     local entry = {id = id, org = org, agent = agent, reserved_ms = hold.reserved_ms,
         at_ms = now_ms, windows = windows, epoch = ARGV[7]}
     local found, near_cap = read_counters(6, #KEYS - 5, scope, chain, digits(more))
+    bounds = bounds_of(KEYS[2], windows)
+    -- A journal of another type fails here, before any money has moved.
+    redis.call('XLEN', KEYS[5])
     local denied
     denied, budget = decide(chain, tonumber(target), tonumber(hold.amount))
     if near_cap or denied then
         denied, budget = denied or 'DENIED', denied and budget or near_cap
         local spend_key = KEYS[5 + budget.place]
-        if denied == 'DENIED' and notice(KEYS[5], spend_key, budget, 'denied', entry) then
+        if denied == 'DENIED' and found[budget.place]
+            and notice(KEYS[5], spend_key, budget, 'denied', entry) then
             meta[1] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
         end
-        return answer(denial(denied, budget, '0'))
+        return answer(denial(denied, budget, end_of(bounds, budget.kind)))
     end
-    hold_counters(6, found, scope, digits(more), windows, '')
-    warned = note_crossings(KEYS[5], 6, chain, more, entry)
+    hold_counters(6, found, scope, digits(more), windows, bounds)
+    local kept = {}
+    for _, each in ipairs(chain) do
+        kept[#kept + 1] = found[each.place] and each or nil
+    end
+    warned = note_crossings(KEYS[5], 6, kept, more, entry)
 end
 
 local deadline_ms = digits(math.max(tonumber(hold.deadline_ms), now_ms + tonumber(ARGV[5])))
@@ -83,4 +93,4 @@ redis.call('HSET', KEYS[3], id, pack_hold(more > 0 and target or hold.amount, ho
     hold.agent, hold.key_id, hold.reserved_ms, deadline_ms, hold.body, hold.idem, windows))
 redis.call('ZADD', KEYS[4], deadline_ms, org .. '|' .. id)
 meta[1] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
-return answer(held(deadline_ms, windows, '', budget, warned))
+return answer(held(deadline_ms, windows, bounds, budget, warned))

@@ -19,7 +19,8 @@ local function answer(...)
 end
 
 for at = 2, #ARGV, 3 do
-    local spend_key, scope, amount = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
+    local place, scope, amount = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
+    local spend_key = place and place >= 3 and KEYS[place]
     if not spend_key or not amount or not is_signed_amount(amount)
         or not string.find(scope, '^[%w_.-]+$') then
         return answer('BADARG', 'changes')

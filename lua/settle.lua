@@ -24,7 +24,9 @@ RETURNS  BADARG argument | WINDOWS windows idem_digest | DONE cost over | DONE_O
          | VOIDED cost over | LATE cost over | JOURNALED cost over | SETTLED cost over
          each followed by seq server_ms
 WHY      The first write is a delete: before Redis 7, when memory is full, a script may go on
-         only if its first write is one that is allowed then.
+         only if its first write is one that is allowed then. VOIDED counts in all of its windows
+         or in none. A release that came before its reserve names windows that may not be open,
+         and `counted` is one number for all of them. With 0 the ledger repairs each.
 ]]
 --- @include "clock" "amount" "sign" "settlement" "hold" "spend" "journal" "tombstone"
 local id, org, cost, windows, detail = ARGV[1], ARGV[3], ARGV[5], ARGV[6], ARGV[9]
@@ -55,16 +57,24 @@ if own ~= windows or (hold and hold.idem ~= ARGV[7]) then
 end
 
 local status, counted, agent, quote, held = 'SETTLED', cost, ARGV[4], '0', '0'
+local idem_body = hold and hold.idem ~= '' and hold.body
 if hold then
     agent, quote, held = hold.agent, hold.amount, negative(hold.amount)
 elseif not ended then
     status, counted = 'JOURNALED', '0'
+elseif ended.state == 'expired' then
+    status, quote, agent = 'LATE', ended.quote, ended.agent
+    counted = digits(tonumber(cost) - tonumber(ended.actual))
+    -- Where the expiry gave back, a call of another id may have the idempotency key by now.
+    idem_body = ARGV[7] ~= ''
+        and string.match(redis.call('GET', KEYS[8]) or '', '^' .. id .. '|(%w*)|')
 else
     status, quote, agent = 'VOIDED', ended.quote, ended.agent
-    if ended.state == 'expired' then
-        status, counted = 'LATE', digits(tonumber(cost) - tonumber(ended.actual))
-    end
+    counted = redis.call('EXISTS', unpack(KEYS, 9)) == #KEYS - 8 and cost or '0'
 end
+-- A journal of another type fails here, before any money has moved.
+redis.call('XLEN', KEYS[6])
+
 local scope = 'agent.' .. agent
 redis.call('ZREM', KEYS[4], org .. '|' .. id)
 if hold then
@@ -76,8 +86,8 @@ if status ~= 'JOURNALED' then
 end
 bury(KEYS[5], 'settled', quote, cost, counted, ARGV[2], now_ms, hold and hold.owner or '', agent,
     '')
-if hold and hold.idem ~= '' then
-    end_key(KEYS[8], id, hold.body, 'settled', cost)
+if idem_body then
+    end_key(KEYS[8], id, idem_body, 'settled', cost)
 end
 append(KEYS[6], 'settle', id, '', org, agent, cost, counted, ARGV[2], now_ms, windows, ARGV[8],
     detail)

@@ -130,15 +130,15 @@ class Books:
         if isinstance(chain, Refused):
             return chain
         decision = self._decision(chain, ask, hold.windows, hold.amount_microcents)
-        if isinstance(decision, Denied):
-            # An extension is not told when its budget begins anew.
-            return decision._replace(resets_ms=0)
         if isinstance(decision, Refused):
             return decision
+        if isinstance(decision, Denied):
+            return decision._replace(resets_ms=self._resets_ms(decision.budget, hold))
         hold = Hold(hold.ask, ask.amount_microcents, hold.windows, deadline_ms)
         self._holds[ask.id] = hold
         self._add(hold.windows, hold.ask.agent, held=more)
-        return _held(hold, decision)._replace(resets_ms=0)
+        held = _held(hold, decision)
+        return held._replace(resets_ms=self._resets_ms(held.budget, hold))
 
     def settle(self, id: str, agent: str, cost_microcents: int) -> Settled:
         """Replace a hold by all of the cost; what is not held any more is told apart."""
@@ -267,6 +267,14 @@ class Books:
         ends_ms = of_kind[budget.window].end_ms
         limit = budget.limit_microcents
         return Denied(decision.word, budget.name, limit, credit, spent, held, ends_ms)
+
+    def _resets_ms(self, budget: str, hold: Hold) -> int:
+        # A record has no bounds: they are known while its windows are the running ones.
+        kind = budget.rpartition(".")[2]
+        ids = {window.kind: window.id for window in hold.windows}
+        return next(
+            (w.end_ms for w in self.running.values() if w.kind == kind and w.id == ids[w.kind]), 0
+        )
 
     def _finish(self, id: str, state: State, cost: int) -> None:
         ask, quote, windows, _ = self._holds.pop(id)

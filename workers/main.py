@@ -68,7 +68,7 @@ async def work(settings: Settings) -> None:
 
     Raises:
         LedgerUnavailable, StoreUnavailable: Postgres or Redis cannot be reached at the start.
-        ConfigError: the ops port cannot be used.
+        ConfigError: an address or the ops port cannot be used.
     """
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:

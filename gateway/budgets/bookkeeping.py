@@ -93,7 +93,7 @@ class Bookkeeping(Budgets):
             start_ms, end_ms = int(stored[1]), int(stored[2])
             running = Window(change.window, change.window_id, start_ms, end_ms)
             # Not the zone of the limits: what operators write there is for the next window.
-            return running, replies.text(stored[3] or DEFAULT_ZONE)
+            return running, replies.text(stored[3]) if stored[3] else DEFAULT_ZONE
         zone_name = await self._zone_name(change.org)
         look = (org_key(change.org, "meta"), JOURNAL)
         now_ms = int((await self.wire.submit(self._scripts.inspect, look, ()))[-1])

@@ -35,8 +35,11 @@ class Inspection(NamedTuple):
 
 
 def text(value: bytes | int) -> str:
-    """Return a field as text; integers arrive as numbers."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    """Return a field as text; integers arrive as numbers.
+
+    Never an error: what operators wrote may be no UTF-8, and then is read as no word of ours.
+    """
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def reserve_outcome(reply: Reply) -> ReserveOutcome:

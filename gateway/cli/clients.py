@@ -38,7 +38,7 @@ async def open_ledger(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     """Yield a pool of connections to Postgres that has answered.
 
     Raises:
-        ConfigError: the address is missing.
+        ConfigError: the address is missing or cannot be used.
         LedgerError: Postgres refused, or (LedgerUnavailable) cannot be reached.
     """
     require(settings, "database_url")

@@ -53,7 +53,8 @@ class Held(NamedTuple):
 
     ``windows`` is opaque: hand it back to settle, release and extend. ``budget`` is the tightest
     limited budget as ``scope.window`` and ``available_microcents`` what is left in it after this
-    hold; both are empty and 0 where a repeat met its own hold. ``resets_ms`` is 0 for ``total``.
+    hold; both are empty and 0 where a repeat met its own hold. ``resets_ms`` is 0 for ``total``,
+    and for an extension whose window runs no more.
     """
 
     deadline_ms: int

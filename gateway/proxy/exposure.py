@@ -20,6 +20,11 @@ class Exposure:
         self._budgets = budgets
         self._exposed = exposed
 
+    @property
+    def shows_all(self) -> bool:
+        """Whether every amount may be told to everybody."""
+        return self._exposed == "full"
+
     async def shows(self, org: str, key_digest: str, scope: str) -> bool:
         """Say whether amounts of a budget or scope such as ``org.month`` may be told."""
         if self._exposed != "own":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.domain.origin import DOT_SEGMENT, Origin, Site, origin_of
@@ -11,6 +12,8 @@ __all__ = ["Origin", "Site", "UpstreamHead", "origin_of", "request_head"]
 
 Header = tuple[bytes, bytes]
 
+# Most calls name one of a few paths; longer ones would fill the memory.
+_KNOWN_PATH_BYTES_MAX = 256
 # RFC 9110 7.6.1: these belong to one connection. Framing, Host and Expect are made anew: what the
 # caller said of its own connection to us must not decide where this request ends.
 _ONE_HOP = frozenset(
@@ -62,7 +65,7 @@ def request_head(
         BadRequest: the path has dot segments, or path or headers would break the framing.
     """
     path = raw_path if raw_path.startswith(b"/") else b"/" + raw_path
-    if not _PATH.fullmatch(path) or DOT_SEGMENT.search(path.partition(b"?")[0]):
+    if not (_is_known_path(path) if len(path) <= _KNOWN_PATH_BYTES_MAX else _is_path(path)):
         raise BadRequest("The path holds dot segments or characters that must be encoded.")
     if method == b"CONNECT":
         raise BadRequest("CONNECT asks for a tunnel, which this gateway does not open.")
@@ -81,6 +84,15 @@ def request_head(
     if text.count(b"\n") != ends or text.count(b"\r") != ends or b"\0" in text:
         raise BadRequest("A header holds a line break or NUL.")
     return UpstreamHead(method, text, body_length)
+
+
+def _is_path(path: bytes) -> bool:
+    return bool(_PATH.fullmatch(path)) and not DOT_SEGMENT.search(path.partition(b"?")[0])
+
+
+@lru_cache(maxsize=4096)
+def _is_known_path(path: bytes) -> bool:
+    return _is_path(path)
 
 
 def _dropped(headers: Sequence[Header]) -> frozenset[bytes]:

@@ -14,9 +14,10 @@ from redis.exceptions import ResponseError
 from ulid import ULID
 
 from gateway.budgets.changes import Correction, Credit, Repair
+from gateway.budgets.scripts import load_scripts
 from gateway.domain.reservation import Denied, Held, KeyStatus
 from gateway.errors import StoreError
-from tests.lua.store import KEY_DIGEST, ORG, Store, cents
+from tests.lua.store import FROZEN_CLOCK, KEY_DIGEST, ORG, Store, cents
 
 LIMITS = {"status": "active", "org.month.limit_cents": "10", "agent.*.day.limit_cents": "5"}
 WINDOWS = "day:2037-11-22,month:2037-11,total"
@@ -150,6 +151,58 @@ async def test_change_that_fails_is_not_taken_for_applied(store: Store, verb: st
 
     assert [await apply(changes[verb]) for _ in range(2)] == ["OK", "DONE"]
     assert 5 in (await store.spend()).values()
+
+
+@pytest.mark.parametrize("verb", ["credit", "correct"])
+async def test_change_waits_for_a_journal(store: Store, verb: str) -> None:
+    """C1 C3: with a journal of another type nothing changes; afterwards it is applied, once."""
+    await store.held(cents(1))
+    await store.client.set("bg:journal", "not a stream")
+    before, id = await store.spend(), store.id()
+    changes = {
+        "credit": Credit(id, ORG, "org", "total", "", 5),
+        "correct": Correction(id, ORG, "researcher", store.id(), WINDOWS, 5, b"{}"),
+    }
+    apply = getattr(store.budgets, verb)
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await apply(changes[verb])
+    after = await store.spend()
+    await store.client.delete("bg:journal")
+
+    assert after == before
+    assert [await apply(changes[verb]) for _ in range(2)] == ["OK", "DONE"]
+    assert [entry["amount"] for entry in await store.journal(verb)] == ["5"]
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "America", "/etc/passwd", "a b", b"\xff"])
+async def test_credit_that_opens_a_window_names_a_bad_time_zone(
+    store: Store, zone: str | bytes
+) -> None:
+    """C2: the sentence says which field of which org is to be mended; a running day needs none."""
+    await store.client.hset("bg:{acme}:limits", "timezone", zone)
+    change = credit(store, 3)
+
+    with pytest.raises(StoreError, match="timezone of acme is "):
+        await store.budgets.credit(change)
+    await store.client.hdel("bg:{acme}:limits", "timezone")
+    await store.held(cents(1))
+    await store.client.hset("bg:{acme}:limits", "timezone", zone)
+
+    assert await store.budgets.credit(change) == "OK"
+
+
+@pytest.mark.parametrize("place", ["-1", "0", "1", "2", "2.5", "4", "x", ""])
+async def test_repair_changes_spend_keys_only(store: Store, place: str) -> None:
+    """C4: a place that is not one of a spend key is refused, and nothing is applied."""
+    keys = ["bg:{acme}:meta", "bg:{acme}:applied:R1", "bg:{acme}:spend:total"]
+    repair = load_scripts(FROZEN_CLOCK).repair
+
+    reply = await store.wire.submit(repair, keys, ["R1", place, "org", "5"])
+
+    assert reply[:2] == [b"BADARG", b"changes"]
+    assert await store.client.exists("bg:{acme}:applied:R1") == 0
+    assert await store.client.hget("bg:{acme}:meta", "org.spent") is None
 
 
 @pytest.mark.parametrize("amount", ["-0", "1e3", "", "--1", "9007199254740992"])

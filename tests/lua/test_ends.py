@@ -7,12 +7,16 @@ E4 money of a reservation that nothing is known of is journaled and left to the 
 E5 a release gives back everything; of an unknown id it leaves a tombstone
 E6 an expiry charges by default, at the deadline and not before
 E7 an extension is absolute and never less
+E8 an end that the journal cannot take changes nothing, and may be repeated
 """
 
+from collections.abc import Awaitable, Callable
+
 import pytest
+from redis.exceptions import ResponseError
 
 from gateway.budgets.changes import Settlement
-from gateway.domain.reservation import Denied, Finished, Gone, Held, Settled
+from gateway.domain.reservation import Denied, Finished, Gone, Held, Replayed, Settled
 from tests.lua.store import ORG, Store, cents, ms
 
 WINDOWS = "day:2037-11-22,month:2037-11,total"
@@ -99,6 +103,53 @@ async def test_settle_after_release_is_charged(store: Store) -> None:
     assert await spent(store) == cents(2)
 
 
+async def test_settle_after_a_void_release_counts_everywhere_or_nowhere(store: Store) -> None:
+    """E4: with a window that is not open the entry says that nothing was counted."""
+    await store.client.hset("bg:{acme}:spend:total", "org.spent", cents(1))
+    settlement = Settlement(ORG, "researcher", store.id(), WINDOWS, cents(2), b"{}")
+    await store.budgets.release(ORG, "researcher", settlement.id, WINDOWS)
+
+    before = await store.budgets.settle(settlement)
+    await store.held(cents(3))
+    later = settlement._replace(id=store.id())
+    await store.budgets.release(ORG, "researcher", later.id, WINDOWS)
+    after = await store.budgets.settle(later)
+
+    assert (before.status, after.status) == ("VOIDED", "VOIDED")
+    assert [entry["counted"] for entry in await store.journal("settle")] == ["0", str(cents(2))]
+    assert await spent(store) == cents(3)
+    assert (await store.spend("day:2037-11-22"))["org.spent"] == cents(2)
+
+
+async def test_late_settle_tells_its_cost_to_the_idempotency_key(store: Store) -> None:
+    """E3: who repeats the call under its key is told the real cost, not the quote."""
+    ask, held = await store.held(cents(5), idempotency_digest="i1")
+    await store.at(60_000)
+    await store.budgets.expire(ORG, held.windows, [ask.id])
+    expired = await store.reserve(cents(5), idempotency_digest="i1")
+
+    await store.settle(ask, held, cents(3))
+    settled = await store.reserve(cents(5), idempotency_digest="i1")
+
+    assert expired == Replayed(ask.id, "b1", "expired", cents(5))
+    assert settled == Replayed(ask.id, "b1", "settled", cents(3))
+    assert await store.client.ttl("bg:{acme}:idem:i1") > 0
+
+
+async def test_late_settle_leaves_the_idempotency_key_of_another(store: Store) -> None:
+    """E3: an expiry that gave back freed the key, and the call that has it now keeps it."""
+    await store.client.hset("bg:{acme}:limits", "on_expiry", "release")
+    ask, held = await store.held(cents(5), idempotency_digest="i1")
+    await store.at(60_000)
+    await store.budgets.expire(ORG, held.windows, [ask.id])
+    other, _ = await store.held(cents(5), idempotency_digest="i1")
+
+    late = await store.settle(ask, held, cents(3))
+
+    assert late.status == "LATE"
+    assert await store.client.get("bg:{acme}:idem:i1") == f"{other.id}|b1|held|0".encode()
+
+
 async def test_release_gives_everything_back(store: Store) -> None:
     """E5: nothing is held or spent, the open count falls, and a repeat is DONE."""
     ask, held = await store.held(cents(5))
@@ -171,6 +222,19 @@ async def test_expiry_leaves_what_it_cannot_read(store: Store) -> None:
     assert await store.client.hget("bg:{acme}:holds", "BAD1") == b"1|x"
 
 
+async def test_expiry_that_ends_nothing_writes_nothing(store: Store) -> None:
+    """E6: the sequence counts ends, not looks."""
+    ask, _ = await store.held(cents(5))
+
+    await store.budgets.expire(ORG, WINDOWS, [ask.id])
+    looked = await store.client.hget("bg:{acme}:meta", "seq")
+    await store.at(60_000)
+    await store.budgets.expire(ORG, WINDOWS, [ask.id, ask.id])
+
+    assert looked == b"1"
+    assert await store.client.hget("bg:{acme}:meta", "seq") == b"2"
+
+
 async def test_extension_is_absolute_and_never_less(store: Store) -> None:
     """E7: the hold becomes the target, a smaller one changes nothing, a deadline only moves on."""
     ask, held = await store.held(cents(5))
@@ -200,6 +264,40 @@ async def test_extension_is_checked_like_a_reserve(store: Store) -> None:
     )
     await store.limits({})
     assert isinstance(await store.budgets.extend(ask, held.windows), Held)
+
+
+@pytest.mark.parametrize(("budget", "day_ends"), [("day", True), ("month", False), ("total", True)])
+async def test_extension_tells_when_its_window_ends(
+    store: Store, budget: str, day_ends: bool
+) -> None:
+    """E7: the end of the running window; none of the total, nor where another window runs."""
+    await store.limits({"status": "active", f"org.{budget}.limit_cents": "10"})
+    ask, held = await store.held(cents(5))
+    if day_ends:
+        await store.at("2037-11-23T00:00:00Z")
+        await store.held(cents(1))
+
+    raised = await store.budgets.extend(ask._replace(amount_microcents=cents(6)), held.windows)
+    denied = await store.budgets.extend(ask._replace(amount_microcents=cents(11)), held.windows)
+
+    assert isinstance(raised, Held)
+    assert isinstance(denied, Denied)
+    ends_ms = 0 if day_ends else ms("2037-12-01T00:00:00Z")
+    assert (raised.resets_ms, denied.resets_ms) == (ends_ms, ends_ms)
+
+
+@pytest.mark.parametrize("target", [14, 20])
+async def test_extension_brings_no_key_back(store: Store, target: int) -> None:
+    """E7: neither a warning nor a denial is marked where the day has left by its TTL."""
+    await store.limits({"status": "active", "org.day.limit_cents": "10"})
+    ask, held = await store.held(cents(5))
+    await store.at("2037-11-25T00:00:00Z")
+    await store.client.delete("bg:{acme}:spend:day:2037-11-22")
+    await store.held(cents(1))
+
+    await store.budgets.extend(ask._replace(amount_microcents=cents(target)), held.windows)
+
+    assert await store.client.exists("bg:{acme}:spend:day:2037-11-22") == 0
 
 
 async def test_extension_beyond_the_limit_is_denied_not_busy(store: Store) -> None:
@@ -232,6 +330,33 @@ async def test_extension_of_an_ended_reservation_is_gone(store: Store) -> None:
     await store.settle(ask, held, cents(5))
 
     assert await store.budgets.extend(ask, held.windows) == Gone()
+
+
+@pytest.mark.parametrize("verb", ["settle", "expire", "extend"])
+async def test_end_waits_for_a_journal(store: Store, verb: str) -> None:
+    """E8: with a journal of another type nothing ends; afterwards the same call ends it, once."""
+    await store.limits({"status": "active", "org.month.limit_cents": "10"})
+    ask, held = await store.held(cents(5))
+    await store.client.set("bg:journal", "not a stream")
+    await store.at(60_000)
+    more = ask._replace(amount_microcents=cents(9))
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "settle": lambda: store.settle(ask, held, cents(9)),
+        "expire": lambda: store.budgets.expire(ORG, WINDOWS, [ask.id]),
+        "extend": lambda: store.budgets.extend(more, held.windows),
+    }
+    before = [await store.spend(window) for window in WINDOWS.split(",")]
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await calls[verb]()
+    after = [await store.spend(window) for window in WINDOWS.split(",")]
+    open_count = await store.client.hlen("bg:{acme}:holds")
+    await store.client.delete("bg:journal")
+    await calls[verb]()
+
+    assert after == before
+    assert open_count == 1
+    assert len(await store.journal("settle", "expire", "alert")) == (2 if verb == "settle" else 1)
 
 
 async def test_settle_over_the_hold_warns_once(store: Store) -> None:

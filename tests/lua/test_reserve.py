@@ -194,6 +194,14 @@ async def test_limits_that_do_not_hold_together_refuse(
     assert refusal(await store.reserve(cents(1))) == ("LIMITS_INVALID", field)
 
 
+async def test_time_zone_that_is_no_text_refuses(store: Store) -> None:
+    """R5: bytes that are not UTF-8 are no zone, as any other word that is not one."""
+    await store.client.hset("bg:{acme}:limits", "timezone", b"\xff")
+
+    assert refusal(await store.reserve(cents(1))) == ("LIMITS_INVALID", "timezone")
+    assert await store.spend() == {}
+
+
 async def test_none_exempts_an_agent(store: Store) -> None:
     """`none` is no limit: an agent's own none overrules the limit of agent.*."""
     await store.limits(

@@ -81,8 +81,8 @@ def playable(lines: list[str]) -> str:
     """Return a table with names for places, and without what is known to be taken differently.
 
     A reserve that is repeated after an extension is MISMATCH for the scripts, whose records keep
-    only the new amount; a cost that comes after a void release counts in no window that is not
-    open yet.
+    only the new amount; a cost that comes after a void release is left to the ledger where one of
+    its windows is not open yet.
     """
     table, asks = ["budget org.month 20"], dict[str, str]()
     extended, released = set[str](), set[str]()
