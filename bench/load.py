@@ -139,6 +139,7 @@ class Caller(asyncio.Protocol):
         self._last = b""
         self._leaving = False
         self._parser = httptools.HttpResponseParser(self)
+        self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
@@ -178,6 +179,7 @@ class Caller(asyncio.Protocol):
         """Fail the run where the other side has closed."""
         if not self._leaving:
             self._load.fail(f"A connection was closed before its answer: {error}.")
+        self.closed.set()
 
     def _send(self) -> None:
         request = self._load.next_request()
@@ -200,7 +202,7 @@ async def run(plan: Plan) -> Measured:
     """
     loop, load = asyncio.get_running_loop(), Load(plan)
     callers = [
-        (await loop.create_connection(lambda: Caller(load), plan.host, plan.port))[0]
+        await loop.create_connection(lambda: Caller(load), plan.host, plan.port)
         for _ in range(plan.callers)
     ]
     try:
@@ -210,8 +212,10 @@ async def run(plan: Plan) -> Measured:
     except TimeoutError as error:
         raise WrongAnswer(f"The run did not end {_STUCK_S:g} s after its time.") from error
     finally:
-        for transport in callers:
+        for transport, _ in callers:
             transport.abort()
+        for _, caller in callers:
+            await caller.closed.wait()
     return load.result()
 
 

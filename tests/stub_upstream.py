@@ -95,6 +95,9 @@ class StubUpstream:
             self._busy.discard(writer)
             self._open.discard(writer)
             writer.close()
+            # A socket that outlives its event loop would be a warning in some later test.
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Receive and answer one request; return whether another may follow."""

@@ -111,8 +111,7 @@ class Connection:
         if mux is not None and mux.waiting:
             await asyncio.wait([call[0] for call in mux.waiting], timeout=self._deadline_s)
         if mux is not None:
-            mux.lose(self._trouble)
-            await mux.lost
+            await mux.end(self._trouble)
 
     def submit(
         self, script: Script, keys: Sequence[str], args: Sequence[Word]
@@ -179,7 +178,7 @@ class Connection:
             self._trouble = f"Redis at {self._address} cannot be used: {error or 'no answer'}."
         finally:
             if not opened:
-                mux.lose(self._trouble)
+                await mux.end(self._trouble)
         mux.set_deadline(self._deadline_s)
         return mux if opened else None
 

@@ -109,6 +109,12 @@ class Mux(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    async def end(self, reason: str) -> None:
+        """Give this connection up and wait until its socket is closed."""
+        self.lose(reason)
+        if self._transport is not None:
+            await self.lost
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to accept calls."""
         # A cast, because uvloop's transports are no subclasses.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from tests.proxy import acme
 
@@ -40,6 +40,9 @@ async def wire(port: int) -> AsyncIterator[Wire]:
         yield Wire(reader, writer)
     finally:
         writer.close()
+        # A socket that outlives its event loop would be a warning in some later test.
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 def request(
