@@ -12,7 +12,7 @@ from gateway.domain.key import KeyText, is_id, read_key
 from gateway.domain.reservation import Ask, Denied, Finished, Refused, Replayed
 from gateway.errors import BadRequest, StoreError
 from gateway.proxy import problem
-from gateway.proxy.agents import Agents, Route, Unusable
+from gateway.proxy.agents import Agents, Found, Route, Unusable
 from gateway.proxy.body import UNCHECKED_BYTES_MAX, BodyTooLarge, Receive, read_body
 from gateway.proxy.dialect import Tongue
 from gateway.proxy.exposure import Exposure
@@ -107,7 +107,9 @@ class Admission:
     async def _understand(
         self, call: Invocation, key: KeyText, receive: Receive
     ) -> _Understood | Declined:
-        route = await self._agents.find(key.org, call.agent) if is_id(call.agent) else None
+        route: Found = self._agents.known(key.org, call.agent)
+        if route is None and is_id(call.agent):
+            route = await self._agents.find(key.org, call.agent)
         unfit = _unfit(call, route)
         if unfit is not None or not isinstance(route, Route):
             return Declined(unfit or _unknown(call), tongue_of(call))

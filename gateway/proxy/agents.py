@@ -69,6 +69,16 @@ class Agents:
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._readings: dict[tuple[str, str], asyncio.Task[Found]] = {}
 
+    def known(self, org: str, agent: str) -> Route | None:
+        """Return the route to an agent where it was read within a second; else ask ``find``."""
+        entry = self._entries.get((org, agent))
+        if entry is None or not isinstance(entry.found, Route):
+            return None
+        age_s = time.monotonic() - entry.read_s
+        if age_s > _AGING_S:
+            self._reading(org, agent)
+        return entry.found if age_s < FRESH_S else None
+
     async def find(self, org: str, agent: str) -> Found:
         """Return the route to an agent, or None where the org has no such agent.
 
@@ -76,12 +86,8 @@ class Agents:
             StoreError: it was not read within a second and cannot be read now.
         """
         entry = self._entries.get((org, agent))
-        if entry is not None:
-            age_s = time.monotonic() - entry.read_s
-            if age_s < FRESH_S:
-                if age_s > _AGING_S:
-                    self._reading(org, agent)
-                return entry.found
+        if entry is not None and time.monotonic() - entry.read_s < FRESH_S:
+            return entry.found
         # Shielded, because a caller who leaves must not take the answer from the others.
         return await asyncio.shield(self._reading(org, agent))
 

@@ -74,7 +74,7 @@ class App:
         try:
             declined = await self._run(call, receive, outgoing)
         except CallerLeft:
-            self._metrics.calls.labels("caller_left").inc()
+            self._metrics.calls.count("caller_left")
             return
         except asyncio.CancelledError:
             # The server cancels what outlives a stop. It ends here: the server would say 500.
@@ -85,9 +85,9 @@ class App:
             _log.exception("call_failed", request_id=call.id, agent=call.agent)
             declined = Declined(Problem("internal_error", "The gateway failed."), tongue_of(call))
         if declined is None:
-            self._metrics.calls_forwarded.inc()
+            self._metrics.calls.count("forwarded")
             return
-        self._metrics.calls.labels(declined.problem.error).inc()
+        self._metrics.calls.count(declined.problem.error)
         if not outgoing.started:
             await tell(declined.problem, declined.tongue, call.id, outgoing)
 

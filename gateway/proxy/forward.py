@@ -13,7 +13,7 @@ from gateway.proxy.admission import Admitted
 from gateway.proxy.body import BodyTooLarge, CallerLeft, Receive, stream_body
 from gateway.proxy.departure import Departure
 from gateway.proxy.exposure import Exposure
-from gateway.proxy.head import Headers, budget_headers
+from gateway.proxy.head import budget_headers
 from gateway.proxy.invocation import Invocation
 from gateway.proxy.meter import Metered
 from gateway.proxy.origin import Site
@@ -61,7 +61,11 @@ class Forwarding:
         # A body that is still to be read has the ear of the connection.
         departure = Departure(receive, self._loop) if admitted.body is not None else None
         try:
-            headers = await self._headers(call, admitted)
+            ask, held = admitted.reservation.ask, admitted.reservation.held
+            visible = self._exposure.shows_all or await self._exposure.shows(
+                ask.org, ask.key_digest, held.budget
+            )
+            headers = budget_headers(call.id, ask.org, held, visible=visible)
             sent_s = time.perf_counter()
             answer = await self._sent(admitted, receive)
             if isinstance(answer, Problem):
@@ -86,13 +90,6 @@ class Forwarding:
                 departure.close()
             # Whatever was sent has been settled by now.
             admitted.reservation.release()
-
-    async def _headers(self, call: Invocation, admitted: Admitted) -> Headers:
-        ask, held = admitted.reservation.ask, admitted.reservation.held
-        visible = self._exposure.shows_all or await self._exposure.shows(
-            ask.org, ask.key_digest, held.budget
-        )
-        return budget_headers(call.id, ask.org, held, visible=visible)
 
     async def _sent(self, admitted: Admitted, receive: Receive) -> Answer | Problem:
         """Send the call; where this gives no answer, the reservation has ended."""

@@ -1,6 +1,8 @@
 """Prices: the price list of the model vendors, as genai-prices keeps it."""
 
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from functools import lru_cache
 
@@ -23,7 +25,8 @@ _DIGITS = 60
 class Prices:
     """Looks up what a model costs; the search for a name happens once per model and minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.time) -> None:
+        self._now_s = now_s
         self._look_up = lru_cache(_MODELS_MAX)(_price)
         # The list is read from disk now, and not while the first caller waits.
         self.price_of("gpt-4o")
@@ -32,12 +35,13 @@ class Prices:
         """Return the price of a model, or None where the list does not know it."""
         if not 0 < len(model) <= _MODEL_LENGTH_MAX:
             return None
-        return self._look_up(model, int(time.time()) // _FRESH_S)
+        return self._look_up(model, int(self._now_s()) // _FRESH_S)
 
 
-def _price(model: str, _minute: int) -> Price | None:
+def _price(model: str, minute: int) -> Price | None:
+    at = datetime.fromtimestamp(minute * _FRESH_S, UTC)
     try:
-        found = calc_price(Usage(input_tokens=1), model)
+        found = calc_price(Usage(input_tokens=1), model, genai_request_timestamp=at)
     except LookupError:
         return None
     listed = found.model_price

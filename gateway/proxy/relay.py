@@ -57,7 +57,9 @@ class Relay:
         """
         try:
             pieces: list[bytes] = []
-            if await self._gather(pieces):
+            if self._answer.body is not None:
+                await self._send_whole(self._answer.body, passport)
+            elif await self._gather(pieces):
                 await self._send_whole(b"".join(pieces), passport)
             else:
                 await self._send_on(pieces, passport)
@@ -79,10 +81,7 @@ class Relay:
             await self._answer.aclose()
 
     async def _gather(self, pieces: list[bytes]) -> bool:
-        """Collect the answer where it is here already or tells its cost; say if it is whole."""
-        if self._answer.body is not None:
-            pieces.append(self._answer.body)
-            return True
+        """Collect the answer where it tells its cost; say if it is whole."""
         if not self._is_json or self.meter.known or (self._length or 0) > WHOLE_BYTES_MAX:
             return False
         size = 0
@@ -96,7 +95,8 @@ class Relay:
     async def _send_whole(self, body: bytes, passport: Passport) -> None:
         self.meter.feed(body)
         metered = self._end(is_complete=True)
-        await _settle_leaves()
+        # The event loop writes the settle first: who has the answer finds it spent.
+        await asyncio.sleep(0)
         headers = self._headers(_cost_header(metered), passport)
         self._started = True
         await self._send.whole(self._answer.status, headers, body)
@@ -114,7 +114,8 @@ class Relay:
                 await self._pass_on(chunk)
         self.meter.feed(last)
         self._end(is_complete=True)
-        await _settle_leaves()
+        # The event loop writes the settle first: who has the answer finds it spent.
+        await asyncio.sleep(0)
         await self._send({"type": "http.response.body", "body": last})
 
     def _headers(self, cost: Headers, passport: Passport) -> Headers:
@@ -168,8 +169,3 @@ def _kind(content_type: bytes) -> tuple[bool, bool]:
 
 def _cost_header(metered: Metered | None) -> Headers:
     return [(b"budget-cost", cents_bytes(metered.cost_microcents if metered else 0))]
-
-
-async def _settle_leaves() -> None:
-    """Let the event loop write the settle first: who has the answer finds it spent."""
-    await asyncio.sleep(0)

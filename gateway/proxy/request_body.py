@@ -8,15 +8,11 @@ from gateway.proxy.origin import UpstreamHead
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-async def begun(
-    body: bytes | AsyncIterator[bytes],
-) -> tuple[bytes, AsyncIterator[bytes] | None]:
+async def begun(body: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes] | None]:
     """Wait for the first part of a body; return it and what gives the rest, None if it was all.
 
     What the iterator raises before its first part is raised here.
     """
-    if isinstance(body, bytes):
-        return body, None
     async for part in body:
         if part:
             return part, body

@@ -120,13 +120,10 @@ class Settlements:
         self._open.pop(end.id, None)
         if self._closing:
             self._confirmed.set()
+        self._metrics.settles.count(result.status)
         if isinstance(result, Released):
-            self._metrics.settles.labels(result.status).inc()
             return
-        if result.status == "SETTLED":
-            self._metrics.settles_settled.inc()
-        else:
-            self._metrics.settles.labels(result.status).inc()
+        if result.status != "SETTLED":
             _log.warning(
                 "settle_met_an_end", word=result.status, reservation_id=end.id, org=end.org
             )

@@ -89,7 +89,7 @@ class Upstreams:
             UpstreamTimeout: no head came in ``read_s``; the call may have run.
             BadRequest: the body is not as long as its head says.
         """
-        first, rest = await begun(body)
+        first, rest = (body, None) if isinstance(body, bytes) else await begun(body)
         text = opening(head, first, is_all=rest is None)
         parts = remainder(head, first, rest) if rest is not None else None
         pool = self._pool(origin.site)

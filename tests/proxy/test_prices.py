@@ -1,10 +1,12 @@
 """The prices are those of the list, to the last digit, and what it does not know has none."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import genai_prices
 import pytest
 from genai_prices.data import providers
+from genai_prices.types import TimeOfDateConstraint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,9 @@ from gateway.domain.price import RATE_DECIMALS, cost_of
 from gateway.domain.usage import Usage
 from gateway.proxy.prices import Prices
 
-PRICES = Prices()
+# Some models cost less at some hours, so the hour stands still.
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+PRICES = Prices(NOON.timestamp)
 LISTED = sorted({model.id for provider in providers for model in provider.models})
 PRICED = {model: price for model in LISTED if (price := PRICES.price_of(model)) is not None}
 TOKENS = st.integers(0, 400_000)
@@ -33,6 +37,7 @@ def test_cost_is_that_of_the_list(
             cache_write_tokens=stored,
         ),
         model,
+        genai_request_timestamp=NOON,
     )
 
     assert abs(cost_of(usage, price) - listed.total_price * 10**8) <= Decimal("0.5001")
@@ -42,7 +47,8 @@ def test_cost_is_that_of_the_list(
 def test_rates_lose_no_digit() -> None:
     """No price of the list has more decimals than a rate holds."""
     for model, price in PRICED.items():
-        listed = genai_prices.calc_price(genai_prices.Usage(input_tokens=1), model).model_price
+        used = genai_prices.Usage(input_tokens=1)
+        listed = genai_prices.calc_price(used, model, genai_request_timestamp=NOON).model_price
         if isinstance(listed.input_mtok, Decimal):
             assert Decimal(price.input.base).scaleb(-RATE_DECIMALS) == listed.input_mtok, model
 
@@ -51,3 +57,25 @@ def test_rates_lose_no_digit() -> None:
 def test_model_without_a_price_by_tokens_has_none(model: str) -> None:
     """What the list does not know, or sells by the second, is no price; no name fills memory."""
     assert PRICES.price_of(model) is None
+
+
+def test_price_is_that_of_the_hour() -> None:
+    """A model that costs less at night is looked up again when the night begins."""
+    nightly = [
+        model.id
+        for provider in providers
+        for model in provider.models
+        if isinstance(model.prices, list)
+        and any(isinstance(price.constraint, TimeOfDateConstraint) for price in model.prices)
+    ]
+    now = [NOON.timestamp()]
+    prices = Prices(lambda: now[0])
+
+    found = set()
+    for hour in range(24):
+        now[0] = (NOON + timedelta(hours=hour)).timestamp()
+        price = prices.price_of(nightly[0])
+        assert price is not None
+        found.add(price.input.base)
+
+    assert len(found) > 1
