@@ -56,11 +56,21 @@ async def measure(url: str, agents: int, rounds: int, calls: int) -> ServerTime:
         await redis.hset("bg:{floor}:limits", mapping=LIMITS)
     connection = Connection(read_address(url), (*ours, *floor), _DEADLINE_MS)
     await connection.start()
-    if not await connection.tried():
-        raise ScriptRefused(connection.problem)
-    budgets = Budgets(connection, ours, _DEADLINE_MS, _JOURNAL_MAX)
-    forms: list[Verbs] = [Floor(connection, *floor), Ours(connection, budgets)]
-    names, chance = [agent_name(number) for number in range(agents)], random.Random(_SEED)
+    try:
+        if not await connection.tried():
+            raise ScriptRefused(connection.problem)
+        budgets = Budgets(connection, ours, _DEADLINE_MS, _JOURNAL_MAX)
+        forms: list[Verbs] = [Floor(connection, *floor), Ours(connection, budgets)]
+        names = [agent_name(number) for number in range(agents)]
+        return _summed(agents, await _measured(connection, forms, names, (rounds, calls)))
+    finally:
+        await connection.close()
+
+
+async def _measured(
+    connection: Connection, forms: list[Verbs], names: Sequence[str], size: tuple[int, int]
+) -> list[dict[str, tuple[float, float]]]:
+    (rounds, calls), chance = size, random.Random(_SEED)
     for form in forms:
         await _first_opening(form, names)
         await _round(connection, form, names)
@@ -69,8 +79,7 @@ async def measure(url: str, agents: int, rounds: int, calls: int) -> ServerTime:
         chosen = chance.choices(names, k=calls)
         measured.append({form.name: await _round(connection, form, chosen) for form in forms})
         forms.reverse()
-    await connection.close()
-    return _summed(agents, measured)
+    return measured
 
 
 async def _first_opening(form: Verbs, names: Sequence[str]) -> None:
