@@ -51,7 +51,7 @@ class Settings(BaseModel):
         description="life of a hold without a limit of its own: read timeout x 1.2 + 10 s",
     )
     store_deadline_ms: int = Field(
-        60, gt=0, le=10_000, description="time for one call to Redis before the answer is 503"
+        50, gt=0, le=10_000, description="time for one call to Redis before the answer is 503"
     )
     journal_entries_max: int = Field(
         5_000_000, gt=0, description="journal length above which nothing is admitted"
