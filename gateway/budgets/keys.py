@@ -53,8 +53,3 @@ def spend_key(org: str, window: Window) -> str:
 def spend_keys(org: str, windows: str) -> list[str]:
     """Return the counters of a packed window list such as ``day:2026-11-22,total``."""
     return [f"bg:{{{org}}}:spend:{window}" for window in windows.split(",")]
-
-
-def expiry_member(org: str, reservation_id: str) -> str:
-    """Return the member that stands for a reservation in the expiry index."""
-    return f"{org}|{reservation_id}"
