@@ -6,7 +6,6 @@ Nothing is reserved and nothing is charged here; what the upstream does for the 
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -86,7 +85,8 @@ def run(
     Exit code 3: unreachable, failed, or an answer that could not be priced.
     """
     headers = [_JSON, _UNCODED] if data else [_UNCODED]
-    call = Invocation(str(ULID()), agent, _method(method), _path(path), read_request_head(headers))
+    head = read_request_head(headers)
+    call = Invocation(str(ULID()), agent, _method(method), _path(path), head, 0)
     report = asyncio.run(_report(org, call, _body(data)))
     rows = [(name, value) for name, value in _shown(report).items() if value is not None]
     output.show(_shown(report), output.table(("what", "is"), rows), as_json=as_json)
@@ -147,7 +147,7 @@ async def _report(org: str, call: Invocation, body: bytes) -> Report:
     except ValueError as error:
         return report._replace(says=f"Not called, for a header has no value here: {error}")
     headers = [header for header in call.head.forwarded if header[0] not in dict(added)]
-    request = _Request(call.method, _url(call, agent, headers, added), [*headers, *added], body)
+    request = _Request(call.method, _url(call, agent), [*headers, *added], body)
     try:
         answered = await _ask(request, metering)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -163,10 +163,10 @@ def _reason(error: httpx.RequestError) -> str:
     return str(error) or type(error).__name__
 
 
-def _url(call: Invocation, agent: Agent, headers: Sequence[Header], added: Sequence[Header]) -> str:
+def _url(call: Invocation, agent: Agent) -> str:
     """Return where a gateway would send the call; what it would refuse is refused."""
     origin = origin_of(agent.upstream)
-    request_head(origin, call.method.encode("ascii"), call.path, headers, 0, added)
+    request_head(origin, call.method.encode("ascii"), call.path, b"", 0)
     scheme = "https" if origin.site.is_tls else "http"
     return f"{scheme}://{(origin.authority + origin.base + call.path).decode('ascii')}"
 

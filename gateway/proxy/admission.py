@@ -8,7 +8,7 @@ import structlog
 
 from gateway.budgets.verbs import Budgets
 from gateway.domain.agent import Agent
-from gateway.domain.key import KeyText, is_id, read_key
+from gateway.domain.key import KeyText, is_id
 from gateway.domain.reservation import Ask, Denied, Finished, Refused, Replayed
 from gateway.errors import BadRequest, StoreError
 from gateway.proxy import problem
@@ -16,15 +16,13 @@ from gateway.proxy.agents import Agents, Found, Route, Unusable
 from gateway.proxy.body import UNCHECKED_BYTES_MAX, BodyTooLarge, Receive, read_body
 from gateway.proxy.dialect import Tongue
 from gateway.proxy.exposure import Exposure
-from gateway.proxy.head import HEAD_BYTES_MAX, RequestHead
+from gateway.proxy.head import RequestHead, header_lines
 from gateway.proxy.invocation import Invocation, tongue_of
 from gateway.proxy.meter import Metering, PriceOf
 from gateway.proxy.origin import UpstreamHead, request_head
 from gateway.proxy.problem import Problem
 from gateway.proxy.quoting import metering_for, needs_body
 from gateway.proxy.reservations import Caller, Reservation, Reservations
-
-IDEMPOTENCY_KEY_MAX = 255
 
 _log = structlog.get_logger()
 
@@ -128,7 +126,7 @@ class Admission:
     async def _body(
         self, call: Invocation, key: KeyText, agent: Agent, receive: Receive
     ) -> bytes | Problem | None:
-        length, bytes_max = call.head.body_length, self._rules.body_bytes_max
+        length, bytes_max = call.body_length, self._rules.body_bytes_max
         if length == 0:
             return b""
         if length is not None and length > bytes_max:
@@ -194,19 +192,12 @@ def identify(head: RequestHead, rules: Rules) -> KeyText | None:
     """Return who calls, or None where no key of ours was shown; the store has the last word."""
     if rules.trusted_org:
         return KeyText(rules.trusted_org, "", "")
-    return read_key(head.key_text)
+    return head.key
 
 
 def _unfit(call: Invocation, route: object) -> Problem | None:
-    if call.head.is_too_large:
-        return Problem("headers_too_large", f"Headers must be below {HEAD_BYTES_MAX} bytes.")
-    if call.head.is_websocket:
-        return Problem("not_supported", "WebSocket upgrades are not supported.")
-    if call.head.is_coded:
-        return Problem("not_supported", "Of transfer codings only chunked is supported.")
-    if len(call.head.idempotency_key) > IDEMPOTENCY_KEY_MAX:
-        detail = f"Idempotency-Key is too long; expected at most {IDEMPOTENCY_KEY_MAX} bytes."
-        return Problem("bad_request", detail)
+    if call.head.unfit is not None:
+        return call.head.unfit
     if isinstance(route, Unusable):
         # Why is in the log: it may hold what an operator wrote in the wrong place.
         return Problem("internal_error", "The description of the agent is not usable.")
@@ -218,12 +209,18 @@ def _unknown(call: Invocation) -> Problem:
 
 
 def _upstream_head(call: Invocation, route: Route, body: bytes | None) -> UpstreamHead:
-    forwarded = call.head.forwarded
-    if route.replaced:
-        forwarded = [header for header in forwarded if header[0] not in route.replaced]
-    length = call.head.body_length if body is None else len(body)
+    length = call.body_length if body is None else len(body)
     method = call.method.encode("ascii")
-    return request_head(route.origin, method, call.path, forwarded, length, route.added)
+    return request_head(route.origin, method, call.path, _lines(call.head, route), length)
+
+
+def _lines(head: RequestHead, route: Route) -> bytes:
+    """Return the caller's headers and then the operator's, which replace those of their name."""
+    if route.replaced.isdisjoint(head.names):
+        return (head.uncoded_lines if route.is_uncoded else head.lines) + route.added_lines
+    replaced = {name for name, _ in route.added}
+    kept = [header for header in head.forwarded if header[0] not in replaced]
+    return header_lines(kept) + route.added_lines
 
 
 def _idempotent(ask: Ask, call: Invocation, key: KeyText, body: bytes) -> Ask:

@@ -12,7 +12,7 @@ import structlog
 from gateway.domain.agent import Agent, Dialect, read_agent
 from gateway.proxy.credentials import Credentials
 from gateway.proxy.dialect import Voice
-from gateway.proxy.head import Header
+from gateway.proxy.head import Header, header_lines
 from gateway.proxy.origin import Origin, origin_of
 
 FRESH_S = 1.0
@@ -34,12 +34,18 @@ ReadJson = Callable[[str, str], Awaitable[bytes | None]]
 
 
 class Route(NamedTuple):
-    """An agent, where its upstream is, and the headers that go there in place of the caller's."""
+    """An agent, where its upstream is, and the headers that go there in place of the caller's.
+
+    ``replaced`` are their names; ``is_uncoded`` says that Accept-Encoding is one of them, which
+    it is for nearly every agent, and ``replaced`` then names the others.
+    """
 
     agent: Agent
     origin: Origin
     added: tuple[Header, ...]
+    added_lines: bytes
     replaced: frozenset[bytes]
+    is_uncoded: bool
 
 
 class Unusable(NamedTuple):
@@ -135,8 +141,10 @@ class Agents:
         added = self._credentials.headers(agent.headers)
         if agent.pricing.mode != "flat":
             added += (_UNCODED,)
-        replaced = frozenset(name for name, _ in added)
-        return Route(agent, origin_of(agent.upstream), added, replaced)
+        names = frozenset(name for name, _ in added)
+        others, is_uncoded = names - {_UNCODED[0]}, _UNCODED[0] in names
+        origin = origin_of(agent.upstream)
+        return Route(agent, origin, added, header_lines(added), others, is_uncoded)
 
 
 def voice_of(dialect: Dialect, path: bytes) -> Voice:

@@ -10,6 +10,7 @@ from gateway.proxy.admission import Admission, Declined
 from gateway.proxy.body import CallerLeft, Receive, Send
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.forward import Forwarding
+from gateway.proxy.head import Heads
 from gateway.proxy.invocation import PREFIX, Invocation, read_invocation, tongue_of
 from gateway.proxy.outgoing import Outgoing
 from gateway.proxy.problem import Problem
@@ -38,6 +39,7 @@ class App:
         self._store_trouble = store_trouble
         self._routes: Any = routes(self.trouble)
         self._metrics = metrics
+        self._heads = Heads()
         self._running = 0
         self._idle = asyncio.Event()
         metrics.open_calls.set_function(lambda: self._running)
@@ -49,7 +51,7 @@ class App:
             return
         self._running += 1
         try:
-            await self._serve(read_invocation(scope), receive, Outgoing(scope, send))
+            await self._serve(read_invocation(scope, self._heads), receive, Outgoing(scope, send))
         finally:
             self._running -= 1
             if not self._running:

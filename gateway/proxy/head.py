@@ -1,24 +1,28 @@
 """Heads: which headers cross the gateway, and which are its own, in both directions."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
+from gateway.domain.key import KeyText, read_key
 from gateway.domain.money import cents_from_microcents
 from gateway.domain.reservation import Held
-from gateway.proxy.problem import instant
+from gateway.proxy.problem import Problem, instant
 
 Header = tuple[bytes, bytes]
 Headers = list[Header]
 
 HEAD_BYTES_MAX = 64 * 1024
+IDEMPOTENCY_KEY_MAX = 255
 _KEY_PREFIX = b"bgk_"
 _TAGS_MAX = 512
 _AUTH = frozenset((b"authorization", b"x-api-key"))
-_OURS = re.compile(rb"^(?:budget-|x-litellm-)", re.MULTILINE)
-# RFC 9110 7.6.1: these belong to one connection, not to the answer.
+_LENGTH = b"content-length"
+# Together a few megabytes; the clients of a deployment send fewer different heads.
+_KNOWN_MAX = 1024
+_KNOWN_BYTES_MAX = 2048
+# RFC 9110 7.6.1: these belong to one connection, not to the message.
 _ONE_HOP = frozenset(
     (
         b"connection",
@@ -31,53 +35,114 @@ _ONE_HOP = frozenset(
         b"upgrade",
     )
 )
+# Framing, Host and Expect are made anew: what the caller said of its own connection to us must
+# not decide where this request ends.
+_CALLER_HOP = _ONE_HOP | {b"proxy-authorization", b"content-length", b"expect", b"host"}
+_PERSISTENCE = (b"keep-alive", b"close")
 
 
 class RequestHead(NamedTuple):
     """What the gateway reads in a request's headers, and the ones that go to the upstream.
 
-    ``key_text`` is the caller's key of this gateway, empty for none; it is never in ``forwarded``.
-    ``body_length`` is None where only the end of the body will tell.
+    ``key`` is the caller's key of this gateway, None where none was shown in the right form; it
+    is never in ``forwarded``, nor is what belongs to the caller's connection. ``lines`` are the
+    forwarded headers as they go over the wire, ``uncoded_lines`` the same without
+    Accept-Encoding; ``names`` are their names. ``unfit`` is why no such request is served.
     """
 
     forwarded: Headers
-    key_text: str
-    body_length: int | None
-    is_json: bool
+    names: frozenset[bytes]
+    lines: bytes
+    uncoded_lines: bytes
+    key: KeyText | None
+    is_chunked: bool
     idempotency_key: bytes
     max_cost_cents: str
     tags: str
-    is_websocket: bool
-    is_coded: bool
-    is_too_large: bool
+    unfit: Problem | None
 
 
-def read_request_head(headers: Sequence[Header]) -> RequestHead:
-    """Sort the headers of a request: ours are taken out, all others keep values and order."""
-    found = dict(headers)
-    forwarded = list(headers)
-    # One search for all names, because hardly any call has a header of ours.
-    if _OURS.search(b"\n".join(found)):
-        forwarded, found = _without_ours(headers)
-    withheld = [header for header in forwarded if header[0] in _AUTH and _key_in(*header)]
-    key = found.get(b"budget-key")
-    # Where it is there the caller said which header is ours, so all others are for the upstream.
-    if key is None and withheld:
-        forwarded = [header for header in forwarded if header not in withheld]
-        key = _key_in(*min(withheld))
+class Heads:
+    """Reads heads, and remembers the small ones: a client says the same in each of its calls.
+
+    All of a head but its length, that is. What is remembered is bounded in number and in size,
+    because heads come from callers.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Header, ...], RequestHead] = {}
+
+    def read(self, headers: Sequence[Header]) -> tuple[RequestHead, int | None]:
+        """Return the head and the length of the body, None where only its end will tell."""
+        rest = tuple([header for header in headers if header[0] != _LENGTH])
+        head = self._known.get(rest) or self._read(rest)
+        if head.is_chunked:
+            return head, None
+        # llhttp has refused a length that is no number, and any second one.
+        return head, int(dict(headers)[_LENGTH]) if len(rest) < len(headers) else 0
+
+    def _read(self, headers: tuple[Header, ...]) -> RequestHead:
+        size = sum(map(len, chain.from_iterable(headers)))
+        head = read_request_head(headers, size)
+        if size <= _KNOWN_BYTES_MAX:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[headers] = head
+        return head
+
+
+def read_request_head(headers: Sequence[Header], size: int = 0) -> RequestHead:
+    """Sort the headers of a request: ours are taken out, all others keep values and order.
+
+    ``size`` is that of all names and values.
+    """
+    forwarded, found = _without_ours(headers)
+    key_text = found.get(b"budget-key")
+    if key_text is None:
+        forwarded, key_text = _without_key(forwarded)
+    forwarded = _without_hops(forwarded)
+    lines = header_lines(forwarded)
     coding = found.get(b"transfer-encoding", b"").lower()
+    idempotency_key = found.get(b"idempotency-key", b"")
     return RequestHead(
         forwarded,
-        key.decode("latin-1").strip() if key is not None else "",
-        None if coding else int(found.get(b"content-length", b"0")),
-        b"json" in found.get(b"content-type", b"").lower(),
-        found.get(b"idempotency-key", b""),
+        frozenset(name for name, _ in forwarded),
+        lines,
+        header_lines([header for header in forwarded if header[0] != b"accept-encoding"]),
+        read_key(key_text.decode("latin-1").strip()),
+        bool(coding),
+        idempotency_key,
         found.get(b"budget-max-cost", b"").decode("latin-1"),
         found.get(b"budget-tags", b"")[:_TAGS_MAX].decode("latin-1"),
-        found.get(b"upgrade", b"").lower() == b"websocket",
-        coding not in (b"", b"chunked"),
-        sum(map(len, chain.from_iterable(headers))) > HEAD_BYTES_MAX,
+        _unbroken(lines, len(forwarded)) or _unfit(found, coding, len(idempotency_key), size),
     )
+
+
+def header_lines(headers: Iterable[Header]) -> bytes:
+    """Return headers as they go over the wire."""
+    return b"".join([name + b": " + value + b"\r\n" for name, value in headers])
+
+
+def _unbroken(lines: bytes, count: int) -> Problem | None:
+    # Whatever let a line break or NUL through, it must not become a request of its own.
+    if lines.count(b"\n") == lines.count(b"\r") == count and b"\0" not in lines:
+        return None
+    return Problem("bad_request", "A header holds a line break or NUL.")
+
+
+def _unfit(
+    found: Mapping[bytes, bytes], coding: bytes, key_length: int, size: int
+) -> Problem | None:
+    if size > HEAD_BYTES_MAX:
+        return Problem("headers_too_large", f"Headers must be below {HEAD_BYTES_MAX} bytes.")
+    if found.get(b"upgrade", b"").lower() == b"websocket":
+        return Problem("not_supported", "WebSocket upgrades are not supported.")
+    if coding not in (b"", b"chunked"):
+        return Problem("not_supported", "Of transfer codings only chunked is supported.")
+    if key_length > IDEMPOTENCY_KEY_MAX:
+        detail = f"Idempotency-Key is too long; expected at most {IDEMPOTENCY_KEY_MAX} bytes."
+        return Problem("bad_request", detail)
+    return None
 
 
 def _without_ours(headers: Sequence[Header]) -> tuple[Headers, dict[bytes, bytes]]:
@@ -92,6 +157,24 @@ def _without_ours(headers: Sequence[Header]) -> tuple[Headers, dict[bytes, bytes
             found[name] = value
             forwarded.append((name, value))
     return forwarded, found
+
+
+def _without_key(headers: Headers) -> tuple[Headers, bytes]:
+    """Return what goes on, and the key of this gateway, or nothing where there is none."""
+    # Where a Budget-Key is there the caller said which header is ours: all others pass.
+    withheld = [header for header in headers if header[0] in _AUTH and _key_in(*header)]
+    if not withheld:
+        return headers, b""
+    return [header for header in headers if header not in withheld], _key_in(*min(withheld))
+
+
+def _without_hops(headers: Headers) -> Headers:
+    """Return what does not belong to the caller's connection, nor is named by its Connection."""
+    dropped = _CALLER_HOP
+    for name, value in headers:
+        if name == b"connection" and (named := value.lower()) not in _PERSISTENCE:
+            dropped |= {token.strip() for token in named.split(b",")}
+    return [header for header in headers if header[0] not in dropped]
 
 
 def _key_in(name: bytes, value: bytes) -> bytes:

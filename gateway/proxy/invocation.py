@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from gateway.domain.agent import Dialect
 from gateway.proxy.agents import voice_of
 from gateway.proxy.dialect import Tongue, rpc_tongue
-from gateway.proxy.head import RequestHead, read_request_head
+from gateway.proxy.head import Heads, RequestHead
 from gateway.proxy.ids import new_id
 
 PREFIX = b"/agents/"
@@ -14,16 +14,20 @@ _PREFIX_BYTES = len(PREFIX)
 
 
 class Invocation(NamedTuple):
-    """A call of an agent. ``id`` is fresh; ``path`` begins below the agent, with its query."""
+    """A call of an agent. ``id`` is fresh; ``path`` begins below the agent, with its query.
+
+    ``body_length`` is None where only the end of the body will tell.
+    """
 
     id: str
     agent: str
     method: str
     path: bytes
     head: RequestHead
+    body_length: int | None
 
 
-def read_invocation(scope: Mapping[str, Any]) -> Invocation:
+def read_invocation(scope: Mapping[str, Any], heads: Heads) -> Invocation:
     """Return the invocation of an ASGI scope whose path begins with PREFIX.
 
     The path stays as it was sent: what is decoded twice can name something else each time.
@@ -35,7 +39,7 @@ def read_invocation(scope: Mapping[str, Any]) -> Invocation:
         agent.decode("latin-1"),
         scope["method"],
         b"/%b?%b" % (path, query) if query else b"/" + path,
-        read_request_head(scope["headers"]),
+        *heads.read(scope["headers"]),
     )
 
 

@@ -2,10 +2,13 @@
 
 import pytest
 
+from gateway.domain.key import read_key
 from gateway.domain.reservation import Held
 from gateway.proxy.head import (
     HEAD_BYTES_MAX,
+    IDEMPOTENCY_KEY_MAX,
     Header,
+    Heads,
     budget_headers,
     read_answer_head,
     read_request_head,
@@ -48,14 +51,14 @@ def test_credential_of_ours_is_taken_out(
     """The caller's key of this gateway is found and never forwarded; other credentials are."""
     head = read_request_head(headers)
 
-    assert (head.key_text.encode(), head.forwarded) == (key, forwarded)
+    assert (head.key, head.forwarded) == (read_key(key.decode()), forwarded)
 
 
 def test_second_budget_key_is_not_forwarded() -> None:
     """Of two Budget-Key headers the first counts and none is forwarded."""
     head = read_request_head([(b"budget-key", _KEY), (b"budget-key", b"bgk_other_k1_x")])
 
-    assert (head.key_text.encode(), head.forwarded) == (_KEY, [])
+    assert (head.key, head.forwarded) == (read_key(_KEY.decode()), [])
 
 
 def test_forged_costs_are_removed() -> None:
@@ -84,22 +87,92 @@ def test_values_order_and_duplicates_pass() -> None:
 
 
 def test_body_is_described() -> None:
-    """Length, JSON and codings are read; a chunked body has no length."""
-    sized = read_request_head([(b"content-length", b"12"), (b"content-type", b"application/json")])
-    chunked = read_request_head([(b"transfer-encoding", b"Chunked")])
-    coded = read_request_head([(b"transfer-encoding", b"gzip, chunked")])
+    """The length of the body is read; a chunked one has none."""
+    heads = Heads()
 
-    assert (sized.body_length, sized.is_json, read_request_head([]).body_length) == (12, True, 0)
-    assert (chunked.body_length, chunked.is_coded) == (None, False)
-    assert (coded.body_length, coded.is_coded) == (None, True)
+    assert heads.read([(b"content-length", b"12")])[1] == 12
+    assert heads.read([(b"transfer-encoding", b"Chunked")])[1] is None
+    assert heads.read([])[1] == 0
 
 
-def test_websocket_and_size_are_noticed() -> None:
-    """An upgrade to WebSocket and a head beyond the bound are told apart from the rest."""
-    assert read_request_head([(b"upgrade", b"WebSocket")]).is_websocket
-    assert not read_request_head([(b"upgrade", b"h2c")]).is_websocket
-    assert read_request_head([(b"x", b"y" * HEAD_BYTES_MAX)]).is_too_large
-    assert not read_request_head([(b"x", b"y" * 100)]).is_too_large
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ([(b"upgrade", b"WebSocket")], "not_supported"),
+        ([(b"upgrade", b"h2c")], None),
+        ([(b"transfer-encoding", b"gzip, chunked")], "not_supported"),
+        ([(b"transfer-encoding", b"chunked")], None),
+        ([(b"x", b"y" * HEAD_BYTES_MAX)], "headers_too_large"),
+        ([(b"x", b"y" * 100)], None),
+        ([(b"idempotency-key", b"k" * (IDEMPOTENCY_KEY_MAX + 1))], "bad_request"),
+        ([(b"idempotency-key", b"k" * IDEMPOTENCY_KEY_MAX)], None),
+        ([(b"x", b"y\nz: 1")], "bad_request"),
+        ([(b"x", b"y\rz: 1")], "bad_request"),
+        ([(b"x", b"y\0")], "bad_request"),
+    ],
+)
+def test_head_that_cannot_be_served_says_why(headers: list[Header], error: str | None) -> None:
+    """What the gateway does not do, and what would not stay one request, is named."""
+    head, _ = Heads().read(headers)
+
+    assert (head.unfit.error if head.unfit else None) == error
+
+
+def test_remembered_head_keeps_its_own_length() -> None:
+    """A head that differs in its length alone is known again, with that length."""
+    heads, auth = Heads(), (b"authorization", b"Bearer " + _KEY)
+
+    first, first_length = heads.read([auth, (b"content-length", b"1")])
+    again, again_length = heads.read([(b"content-length", b"22"), auth])
+
+    assert again is first
+    assert (first_length, again_length) == (1, 22)
+
+
+def test_remembered_head_is_never_that_of_another_key() -> None:
+    """Heads that differ in one byte of a value are different heads."""
+    heads = Heads()
+
+    first, _ = heads.read([(b"budget-key", _KEY)])
+    other, _ = heads.read([(b"budget-key", _KEY + b"x")])
+
+    assert first.key != other.key
+
+
+def test_memory_of_heads_is_bounded() -> None:
+    """Neither many heads nor large ones stay for ever."""
+    heads, first, large = Heads(), [(b"x", b"0")], [(b"x", b"y" * 4096)]
+    known, _ = heads.read(first)
+    for number in range(2000):
+        heads.read([(b"x", b"%d" % (number + 1))])
+
+    assert heads.read(first)[0] is not known
+    assert heads.read(large)[0] is not heads.read(large)[0]
+
+
+def test_lines_are_what_goes_over_the_wire() -> None:
+    """Forwarded headers as lines, with and without Accept-Encoding."""
+    head = read_request_head([(b"a", b"1"), (b"accept-encoding", b"gzip"), (b"b", b"2")])
+
+    assert head.lines == b"a: 1\r\naccept-encoding: gzip\r\nb: 2\r\n"
+    assert head.uncoded_lines == b"a: 1\r\nb: 2\r\n"
+
+
+def test_headers_of_one_connection_stay_behind() -> None:
+    """Framing, hop-by-hop headers and those that Connection names are not forwarded."""
+    headers = [
+        (b"host", b"gateway"),
+        (b"connection", b"keep-alive, X-Hop"),
+        (b"x-hop", b"1"),
+        (b"te", b"trailers"),
+        (b"transfer-encoding", b"chunked"),
+        (b"content-length", b"3"),
+        (b"expect", b"100-continue"),
+        (b"proxy-authorization", b"Basic x"),
+        (b"x-own", b"1"),
+    ]
+
+    assert read_request_head(headers).forwarded == [(b"x-own", b"1")]
 
 
 def test_answer_loses_hops_and_budget_headers() -> None:

@@ -17,7 +17,7 @@ BODY = b'{"model":"gpt-4o-mini"}'
 async def call(upstreams: Upstreams, stub: StubUpstream) -> tuple[int, bytes]:
     """Post a body and return status and body of the answer."""
     origin = origin_of(stub.url)
-    head = request_head(origin, b"POST", b"/v1/x%20y?a=1", [(b"x-own", b"1")], len(BODY))
+    head = request_head(origin, b"POST", b"/v1/x%20y?a=1", b"x-own: 1\r\n", len(BODY))
     answer = await upstreams.send(origin, head, BODY, QUICK)
     try:
         return answer.status, b"".join([chunk async for chunk in answer.chunks()])
@@ -63,7 +63,7 @@ async def test_upstream_that_is_not_there_never_ran() -> None:
         url = stub.url
     upstreams = Upstreams()
     origin = origin_of(url)
-    head = request_head(origin, b"POST", b"/", [], len(BODY))
+    head = request_head(origin, b"POST", b"/", b"", len(BODY))
 
     with pytest.raises(UpstreamUnreachable):
         await upstreams.send(origin, head, BODY, QUICK)
