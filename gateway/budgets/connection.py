@@ -13,11 +13,11 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from gateway.budgets.address import Address, tls_context
+from gateway.budgets.frames import Frame, Word
 from gateway.budgets.keys import NODE
 from gateway.budgets.mux import Mux, fail
 from gateway.budgets.node import Node, read_node
 from gateway.budgets.scripts import Script
-from gateway.budgets.wire import Word
 from gateway.errors import StoreError, StoreUnavailable
 
 CONNECT_TIMEOUT_S = 2.0
@@ -126,6 +126,16 @@ class Connection:
             return self._refused()
         source = script[self._form]
         return self._mux.send(("EVALSHA", source.sha, len(keys), *keys, *args), source.text)
+
+    def submit_frame(
+        self, script: Script, frame: Frame, values: Sequence[bytes]
+    ) -> "asyncio.Future[list[Any]]":
+        """Queue a script call whose words stand in a frame but for some; like ``submit``."""
+        if self._mux is None:
+            return self._refused()
+        source = script[self._form]
+        start = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n" % (frame.count, source.sha.encode())
+        return self._mux.transmit(start + frame.packed(values), source.text)
 
     def command(self, *words: Word) -> "asyncio.Future[Any]":
         """Queue any other command that does not block; otherwise like ``submit``."""

@@ -12,19 +12,18 @@ trusted again; when they have not after a second, it is given up and its owner c
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Any, cast
 
 import hiredis
 
-from gateway.budgets.wire import Word
+from gateway.budgets.frames import Word, pack
 from gateway.errors import OutcomeUnknown, StoreError, StoreUnavailable
 
-# A future, its deadline on the loop's clock, and for a script call its source and its words.
-_Call = tuple["asyncio.Future[Any]", float, str | None, tuple[Word, ...]]
-# hiredis types the argument as a tuple of one; it takes any number.
-_pack = cast(Callable[[tuple[Word, ...]], bytes], hiredis.pack_command)
+# A future, its deadline on the loop's clock, for a script call its source, and what was sent.
+_Call = tuple["asyncio.Future[Any]", float, str | None, bytes]
 
+_BY_SHA = b"$7\r\nEVALSHA\r\n$40\r\n"
+_SHA_BYTES = 40
 SUSPECT_S = 1.0
 # uvloop runs timers before it reads sockets: after a long turn a reply may be there, unread.
 _GRACE_S = 0.005
@@ -80,7 +79,11 @@ class Mux(asyncio.Protocol):
         self._suspicion: asyncio.TimerHandle | None = None
 
     def send(self, words: tuple[Word, ...], source: str | None = None) -> "asyncio.Future[Any]":
-        """Queue one command; it leaves at the end of this event-loop turn.
+        """Queue one command; like ``transmit``."""
+        return self.transmit(pack(words), source)
+
+    def transmit(self, packed: bytes, source: str | None = None) -> "asyncio.Future[Any]":
+        """Queue one packed command; it leaves at the end of this event-loop turn.
 
         ``source`` is the script that an EVALSHA names: where Redis does not have it, the call is
         sent again as EVAL on this connection, within the same deadline, behind the calls that
@@ -91,7 +94,7 @@ class Mux(asyncio.Protocol):
         if self.refusal or len(self.waiting) >= self._calls_max:
             fail(future, StoreUnavailable(self.refusal or "Too many calls wait for Redis."))
             return future
-        self._queue((future, self._loop.time() + self._deadline_s, source, words))
+        self._queue((future, self._loop.time() + self._deadline_s, source, packed))
         return future
 
     def set_deadline(self, deadline_s: float) -> None:
@@ -166,7 +169,7 @@ class Mux(asyncio.Protocol):
             self.lost.set_result(self._reason)
 
     def _queue(self, call: _Call) -> None:
-        self._unsent.append(_pack(call[3]))
+        self._unsent.append(call[3])
         self.waiting.append(call)
         if len(self._unsent) == 1:
             self._loop.call_soon(self._flush)
@@ -180,7 +183,7 @@ class Mux(asyncio.Protocol):
             self._unsent.clear()
 
     def _answer(self, call: _Call, reply: object) -> None:
-        future, deadline, source, words = call
+        future, deadline, source, packed = call
         if future.done():
             return
         if not isinstance(reply, hiredis.ReplyError):
@@ -188,7 +191,7 @@ class Mux(asyncio.Protocol):
             return
         message = str(reply)
         if source is not None and message.startswith("NOSCRIPT"):
-            self._queue((future, deadline, None, ("EVAL", source, *words[2:])))
+            self._queue((future, deadline, None, _by_source(packed, source)))
             # It stands behind younger calls, so the timer of the oldest comes too late for it.
             self._loop.call_at(deadline, fail, future, OutcomeUnknown(_LATE))
             return
@@ -221,6 +224,14 @@ class Mux(asyncio.Protocol):
         elif not self._overdue and self._suspicion is not None:
             self._suspicion.cancel()
             self._suspicion = None
+
+
+def _by_source(packed: bytes, source: str) -> bytes:
+    """Return an EVALSHA as the EVAL that has the same arguments."""
+    count, _, words = packed.partition(b"\r\n")
+    arguments = words.removeprefix(_BY_SHA)[_SHA_BYTES:]
+    named = pack(("EVAL", source)).partition(b"\r\n")[2]
+    return count + b"\r\n" + named.removesuffix(b"\r\n") + arguments
 
 
 def fail(future: "asyncio.Future[Any]", fault: StoreError) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from gateway.budgets import replies
+from gateway.budgets.calls import Calls
 from gateway.budgets.changes import Request, Settlement
 from gateway.budgets.keys import EXPIRY, JOURNAL, NODE, org_key, spend_keys
 from gateway.budgets.node import Node
@@ -46,7 +47,8 @@ class Budgets:
     ) -> None:
         self.wire = wire
         self._scripts = scripts
-        self._defaults = (str(hold_ttl_ms), str(journal_entries_max))
+        self._hold_ttl_ms = hold_ttl_ms
+        self._calls = Calls(scripts, hold_ttl_ms, journal_entries_max)
         self._proposals = Proposals(())
         self._proposals_for: Node | None = None
 
@@ -74,43 +76,7 @@ class Budgets:
 
     def submit_reserve(self, ask: Ask, proposal: Proposal) -> asyncio.Future[Reply]:
         """Queue one reserve with a proposal; the answer may be WINDOW."""
-        key = _org_keys(ask.org)
-        done, idem = f"{key}done:{ask.id}", f"{key}idem:{ask.idempotency_digest or '-'}"
-        hold_ttl_ms, journal_entries_max = self._defaults
-        return self.wire.submit(
-            self._scripts.reserve,
-            (
-                f"{key}limits",
-                f"{key}meta",
-                f"{key}keys",
-                f"{key}holds",
-                EXPIRY,
-                done,
-                JOURNAL,
-                f"{key}rate",
-                idem,
-                *proposal.keys,
-            ),
-            (
-                ask.id,
-                reserved_ms(ask.id),
-                ask.org,
-                ask.agent,
-                ask.amount_microcents,
-                ask.ttl_ms,
-                hold_ttl_ms,
-                ask.key_digest,
-                ask.owner,
-                ask.body_digest,
-                ask.idempotency_digest,
-                proposal.zone,
-                journal_entries_max,
-                self._epoch(),
-                proposal.packed,
-                proposal.bounds,
-                *proposal.kinds,
-            ),
-        )
+        return self._calls.reserve(self.wire, ask, proposal, self._epoch())
 
     def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
         """Queue the real cost at once; it leaves at the end of this turn of the event loop.
@@ -118,42 +84,12 @@ class Budgets:
         The future may be waited for later, or not at all. It is one attempt: after an error the
         same settlement may be handed in again, as often as needed.
         """
-        windows, idem_digest = split_token(settlement.windows)
-        return self._settle(settlement, windows, idem_digest, None)
+        return self._settle(settlement, settlement.windows, None)
 
     def _settle(
-        self,
-        settlement: Settlement,
-        windows: str,
-        idem_digest: str,
-        end: asyncio.Future[Settled] | None,
+        self, settlement: Settlement, token: str, end: asyncio.Future[Settled] | None
     ) -> asyncio.Future[Settled]:
-        key = _org_keys(settlement.org)
-        reply = self.wire.submit(
-            self._scripts.settle,
-            (
-                f"{key}limits",
-                f"{key}meta",
-                f"{key}holds",
-                EXPIRY,
-                f"{key}done:{settlement.id}",
-                JOURNAL,
-                f"{key}rate",
-                f"{key}idem:{idem_digest or '-'}",
-                *spend_keys(settlement.org, windows),
-            ),
-            (
-                settlement.id,
-                reserved_ms(settlement.id),
-                settlement.org,
-                settlement.agent,
-                settlement.cost_microcents,
-                windows,
-                idem_digest,
-                self._epoch(),
-                settlement.detail,
-            ),
-        )
+        reply = self._calls.settle(self.wire, settlement, token, self._epoch())
         # Not by the running loop: looking that up asks the kernel for the process id.
         end = end or reply.get_loop().create_future()
         reply.add_done_callback(partial(self._settled, settlement, end))
@@ -169,8 +105,8 @@ class Budgets:
         elif (error := reply.exception()) is not None:
             end.set_exception(error)
         elif reply.result()[0] == b"WINDOWS":
-            windows, idem_digest = map(replies.text, reply.result()[1:3])
-            self._settle(settlement, windows, idem_digest, end)
+            token = windows_token(*map(replies.text, reply.result()[1:3]))
+            self._settle(settlement, token, end)
         elif reply.result()[0] == b"BADARG":
             end.set_exception(StoreError(f"settle refused {replies.text(reply.result()[1])}."))
         else:
@@ -224,7 +160,7 @@ class Budgets:
                     ask.org,
                     ask.agent,
                     ask.amount_microcents,
-                    ask.ttl_ms or self._defaults[0],
+                    ask.ttl_ms or self._hold_ttl_ms,
                     packed,
                     self._epoch(),
                 ),

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from gateway.budgets.frames import Frame, Word
 from gateway.budgets.node import Node
 from gateway.budgets.scripts import Script
-
-Word = str | bytes | int
 
 
 class Wire(Protocol):
@@ -25,6 +24,11 @@ class Wire(Protocol):
         self, script: Script, keys: Sequence[str], args: Sequence[Word]
     ) -> asyncio.Future[list[Any]]:
         """Queue a script call; strings in the reply are bytes."""
+
+    def submit_frame(
+        self, script: Script, frame: Frame, values: Sequence[bytes]
+    ) -> asyncio.Future[list[Any]]:
+        """Queue a script call whose words stand in a frame, but for ``values``."""
 
     def command(self, *words: Word) -> asyncio.Future[Any]:
         """Queue any other command."""

@@ -47,7 +47,8 @@ def cost_of(usage: Usage, price: Price) -> int:
 
 def quote_of(usage: Usage, price: Price) -> int:
     """Return what so much usage costs without a cache, in microcents, rounded up once."""
-    fresh = Usage(usage.input_tokens, usage.output_tokens, 0)
+    read, written, cached, stored = usage
+    fresh = Usage(read, written, 0) if cached or stored else usage
     return _capped(_rates_of(fresh, price) + _RATES_PER_MICROCENT - 1, price)
 
 
@@ -69,7 +70,8 @@ def _rates_of(usage: Usage, price: Price) -> int:
 
 
 def _at(rate: Rate, input_tokens: int) -> int:
-    for tier in reversed(rate.tiers):
+    base, tiers = rate
+    for tier in reversed(tiers):
         if input_tokens > tier.above_input_tokens:
             return tier.rate
-    return rate.base
+    return base

@@ -6,11 +6,11 @@ from functools import lru_cache
 _CROCKFORD = str.maketrans("JKMNPQRSTVWXYZ", "IJKLMNOPQRSTUV")
 
 
-def reserved_ms(reservation_id: str) -> str:
+def reserved_ms(reservation_id: str) -> bytes:
     """Return the instant in a ULID, in epoch milliseconds as the scripts take it."""
     return _instant_ms(reservation_id[:10])
 
 
 @lru_cache(maxsize=1024)
-def _instant_ms(characters: str) -> str:
-    return str(int(characters.translate(_CROCKFORD), 32))
+def _instant_ms(characters: str) -> bytes:
+    return b"%d" % int(characters.translate(_CROCKFORD), 32)

@@ -56,14 +56,8 @@ class Rules(NamedTuple):
     body_bytes_max: int
 
 
-class _Understood(NamedTuple):
-    """A call that is known well enough to ask the budgets."""
-
-    key: KeyText
-    route: Route
-    metering: Metering
-    head: UpstreamHead
-    body: bytes | None
+# A call that is known well enough to ask the budgets. A plain tuple: it lives for one line.
+_Understood = tuple[Route, Metering, UpstreamHead, bytes | None]
 
 
 class Admission:
@@ -98,7 +92,7 @@ class Admission:
             understood = await self._understand(call, key, receive)
             if isinstance(understood, Declined):
                 return await self._told(call, key, understood)
-            return await self._reserve(call, understood)
+            return await self._reserve(call, key, understood)
         except StoreError as error:
             return Declined(problem.of_error(error), tongue_of(call))
 
@@ -121,7 +115,7 @@ class Admission:
             head = _upstream_head(call, route, body)
         except BadRequest as error:
             return Declined(problem.of_error(error), tongue_of(call, route.agent.dialect, body))
-        return _Understood(key, route, metering, head, body)
+        return route, metering, head, body
 
     async def _body(
         self, call: Invocation, key: KeyText, agent: Agent, receive: Receive
@@ -142,8 +136,10 @@ class Admission:
         except BodyTooLarge:
             return problem.too_large(bytes_max)
 
-    async def _reserve(self, call: Invocation, understood: _Understood) -> Admitted | Declined:
-        key, route, metering, head, body = understood
+    async def _reserve(
+        self, call: Invocation, key: KeyText, understood: _Understood
+    ) -> Admitted | Declined:
+        route, metering, head, body = understood
         ask = Ask(call.id, key.org, call.agent, metering.quote.amount_microcents, key.digest)
         if call.head.idempotency_key:
             ask = _idempotent(ask, call, key, body or b"")

@@ -3,6 +3,7 @@
 What cannot be read at all is refused here, in the words of every other refusal.
 """
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from gateway.proxy.ids import new_id
 from gateway.proxy.outgoing import WHOLE
 from gateway.proxy.problem import Problem
 
+_NEVER = float("inf")
 _WEBSOCKET = b"websocket"
 _OFFER = (b"upgrade", b"http2-settings")
 _BODILESS = frozenset((*range(100, 200), 204, 304))
@@ -36,6 +38,10 @@ class CallerConnection(HttpToolsProtocol):
     _in_body = False
     _has_offer = False
     _head_bytes = 0
+    # Until when this connection may be idle, and the one timer that looks whether it was. A timer
+    # for each request, set and cancelled, would cost more than reading its head.
+    _idle_until_s = _NEVER
+    _idle_timer: asyncio.TimerHandle | None = None
 
     def on_message_begin(self) -> None:
         """Begin to count the head."""
@@ -59,9 +65,35 @@ class CallerConnection(HttpToolsProtocol):
         if not self._has_offer:
             super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Begin the next request where one waits; else let the connection be idle for a while."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_until_s = self.loop.time() + self.timeout_keep_alive
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_at(self._idle_until_s, self._close_if_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End with the connection."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        super().connection_lost(exc)
+
+    def _close_if_idle(self) -> None:
+        self._idle_timer = None
+        if self._idle_until_s <= self.loop.time():
+            self.transport.close()
+        elif self._idle_until_s < _NEVER:
+            self._idle_timer = self.loop.call_at(self._idle_until_s, self._close_if_idle)
+
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse what is no HTTP or a head that has grown too long."""
-        self._unset_keepalive_if_required()
+        self._idle_until_s = _NEVER
         # Where a head begins behind a body in one piece, the body is not counted.
         is_head = not self._in_body
         unread = self._read(data)

@@ -104,22 +104,21 @@ class Meter:
 
     def _priced(self, is_complete: bool) -> Metered:
         agent, quote = self._metering.agent, self._metering.quote
-        kept = Metered(quote.amount_microcents, "quote", self._usage, self._model)
-        if agent.pricing.mode == "flat" or quote.source == "flat":
-            return kept._replace(source="flat")
-        if agent.pricing.mode != "tokens":
-            return kept
-        price = self._price()
-        if price is None or quote.source == "free":
-            return kept
-        if self._usage is not None:
-            cost = cost_of(self._usage, price)
-            return Metered(cost, "tokens", self._usage, self._model, price.id)
-        if is_complete or self._events is None:
-            return kept
+        mode, usage = agent.pricing.mode, self._usage
+        if mode == "flat" or quote.source == "flat":
+            return self._kept("flat")
+        price = self._price() if mode == "tokens" and quote.source != "free" else None
+        if price is not None and usage is not None:
+            return Metered(cost_of(usage, price), "tokens", usage, self._model, price.id)
+        if price is None or is_complete or self._events is None:
+            return self._kept("quote")
         # The whole quote stands for the input; of the output only what was sent can have cost.
         seen = cost_of(Usage(0, -(-self._size // BYTES_PER_INPUT_TOKEN), 0), price)
         return Metered(max(quote.amount_microcents, seen), "partial", None, self._model, price.id)
+
+    def _kept(self, source: Source) -> Metered:
+        amount_microcents = self._metering.quote.amount_microcents
+        return Metered(amount_microcents, source, self._usage, self._model)
 
     def _price(self) -> Price | None:
         # The model that answered, where the list knows it; else the one that was asked for.

@@ -10,6 +10,8 @@ from gateway.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from tests.budgets.stub_redis import packed
 from tests.until import until
 
+SHA = "a" * 40
+
 
 class _Recorder(asyncio.Transport):
     """A transport that keeps each write."""
@@ -204,7 +206,7 @@ async def test_mux_writes_nothing_when_given_up() -> None:
 async def test_mux_sends_an_unknown_script_again_as_eval() -> None:
     """A NOSCRIPT reply repeats that call alone, with its text and the same words."""
     mux, transport = _connected()
-    future = mux.send(("EVALSHA", "abc", 1, "k", "v"), "return 1")
+    future = mux.send(("EVALSHA", SHA, 1, "k", "v"), "return 1")
     await _turn()
 
     mux.data_received(b"-NOSCRIPT No matching script.\r\n")
@@ -218,7 +220,7 @@ async def test_mux_sends_an_unknown_script_again_as_eval() -> None:
 async def test_mux_keeps_the_deadline_of_a_call_sent_again() -> None:
     """A call that was sent again fails at its first deadline, younger calls do not."""
     mux, _ = _connected(deadline_s=0.05)
-    again = mux.send(("EVALSHA", "abc", 0), "return 1")
+    again = mux.send(("EVALSHA", SHA, 0), "return 1")
     await _turn()
     mux.set_deadline(5.0)
     younger = mux.send(("GET", "a"))

@@ -12,6 +12,7 @@ from ulid import ULID
 
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.changes import Settlement
+from gateway.budgets.frames import Frame
 from gateway.budgets.node import Node
 from gateway.budgets.scripts import Script, load_scripts
 from gateway.domain.reservation import Ask, Held, ReserveOutcome, Settled
@@ -46,13 +47,19 @@ class ClientWire:
         self._flagged = flagged
 
     def submit(
-        self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]
+        self,
+        script: Script,
+        keys: Sequence[str | bytes | int],
+        args: Sequence[str | bytes | int],
     ) -> asyncio.Future[list[Any]]:
         """Run a script."""
         return asyncio.ensure_future(self._run(script, keys, args))
 
     async def _run(
-        self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]
+        self,
+        script: Script,
+        keys: Sequence[str | bytes | int],
+        args: Sequence[str | bytes | int],
     ) -> list[Any]:
         source = script.flagged if self._flagged else script.plain
         rest = (len(keys), *keys, *args)
@@ -61,6 +68,13 @@ class ClientWire:
         except NoScriptError:
             reply = await self.client.execute_command("EVAL", source.text, *rest)
         return cast(list[Any], reply)
+
+    def submit_frame(
+        self, script: Script, frame: Frame, values: Sequence[bytes]
+    ) -> asyncio.Future[list[Any]]:
+        """Run a script."""
+        words = frame.filled(values)
+        return self.submit(script, words[: frame.keys], words[frame.keys :])
 
     def command(self, *args: str | bytes | int) -> asyncio.Future[Any]:
         """Run a command."""

@@ -1,6 +1,7 @@
 """Nothing a caller sends is without a bound, and what it has no right to send is not read."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -289,3 +290,34 @@ async def test_other_transfer_coding_is_not_supported(
 
     assert answer.startswith(b"HTTP/1.1 501 ")
     assert upstream.connections == 0
+
+
+async def test_idle_connection_is_closed(gateway: PlaneGateway, upstream: StubUpstream) -> None:
+    """A connection that brings no further request is closed after its time."""
+    listener, _ = gateway.plane.listeners[0]
+    listener.config.timeout_keep_alive = 0
+    upstream.answers(raw_answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"))
+    async with wire(gateway.port) as caller:
+        await caller.send(request("/agents/researcher/invoke", "content-length: 2") + b"{}")
+        await caller.until(b"{}")
+
+        assert await caller.rest() == b""
+
+
+async def test_connection_in_use_is_not_idle(gateway: PlaneGateway, upstream: StubUpstream) -> None:
+    """A call that runs longer than a connection may be idle has its answer."""
+    listener, _ = gateway.plane.listeners[0]
+    listener.config.timeout_keep_alive = 1
+    whole, goes_on = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", asyncio.Event()
+    upstream.answers(raw_answer(whole), raw_answer(whole[:-2], goes_on, b"{}"))
+    call = request("/agents/researcher/invoke", "content-length: 2") + b"{}"
+    async with wire(gateway.port) as caller:
+        await caller.send(call)
+        await caller.until(b"{}")
+        idle_until_s = time.monotonic() + 1
+        await caller.send(call)
+
+        await until(lambda: time.monotonic() > idle_until_s + 0.1, "the time to be over")
+        goes_on.set()
+
+        await caller.until(b"{}")
