@@ -8,7 +8,7 @@ from gateway.budgets.frames import HOLE, Frame
 from gateway.budgets.keys import EXPIRY, JOURNAL, spend_keys
 from gateway.budgets.proposals import Proposal
 from gateway.budgets.records import split_token
-from gateway.budgets.scripts import Scripts
+from gateway.budgets.scripts import Script, Scripts
 from gateway.budgets.wire import Wire
 from gateway.domain.reservation import Ask
 from gateway.domain.reservation_id import reserved_ms
@@ -50,7 +50,7 @@ class Calls:
             ask.body_digest.encode(),
             digest,
         )
-        return wire.submit_frame(self._scripts.reserve, frame, values)
+        return wire.submit_frame(frame, values)
 
     def settle(
         self, wire: Wire, settlement: Settlement, token: str, epoch: str
@@ -59,7 +59,7 @@ class Calls:
         windows, idem_digest = split_token(token)
         known = (settlement.org, windows, epoch)
         frame = self._frames.get(known) or self._remember(
-            known, _settle_frame(settlement.org, windows, epoch)
+            known, _settle_frame(self._scripts.settle, settlement.org, windows, epoch)
         )
         digest = idem_digest.encode()
         own_id = settlement.id.encode()
@@ -74,7 +74,7 @@ class Calls:
             digest,
             settlement.detail,
         )
-        return wire.submit_frame(self._scripts.settle, frame, values)
+        return wire.submit_frame(frame, values)
 
     def _reserve_frame(self, org: str, proposal: Proposal, epoch: str) -> Frame:
         key = f"bg:{{{org}}}:"
@@ -85,6 +85,7 @@ class Calls:
         digests = (HOLE, HOLE, HOLE, HOLE)
         windows = (proposal.zone, self._journal_entries_max, epoch, proposal.packed)
         return Frame(
+            self._scripts.reserve,
             [*keys, f"{key}rate", HOLE, *proposal.keys],
             [*asked, *digests, *windows, proposal.bounds, *proposal.kinds],
         )
@@ -96,9 +97,9 @@ class Calls:
         return frame
 
 
-def _settle_frame(org: str, windows: str, epoch: str) -> Frame:
+def _settle_frame(script: Script, org: str, windows: str, epoch: str) -> Frame:
     key = f"bg:{{{org}}}:"
     keys = (f"{key}limits", f"{key}meta", f"{key}holds", EXPIRY, HOLE, JOURNAL, f"{key}rate", HOLE)
     # id, reserved_ms, org, agent, amount, windows, idempotency digest, epoch, detail
     args = (HOLE, HOLE, org, HOLE, HOLE, windows, HOLE, epoch, HOLE)
-    return Frame((*keys, *spend_keys(org, windows)), args)
+    return Frame(script, (*keys, *spend_keys(org, windows)), args)

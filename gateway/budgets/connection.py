@@ -10,14 +10,14 @@ import ssl
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 from gateway.budgets.address import Address, tls_context
 from gateway.budgets.frames import Frame, Word
 from gateway.budgets.keys import NODE
 from gateway.budgets.mux import Mux, fail
 from gateway.budgets.node import Node, read_node
-from gateway.budgets.scripts import Script
+from gateway.budgets.scripts import Form, Script
 from gateway.errors import StoreError, StoreUnavailable
 
 CONNECT_TIMEOUT_S = 2.0
@@ -53,7 +53,7 @@ class Connection:
         self._scripts = scripts
         self._deadline_s = deadline_ms / 1000
         self._calls_max = calls_max
-        self._form: Literal[1, 2] = 1
+        self._form: Form = 1
         self._mux: Mux | None = None
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
@@ -127,15 +127,12 @@ class Connection:
         source = script[self._form]
         return self._mux.send(("EVALSHA", source.sha, len(keys), *keys, *args), source.text)
 
-    def submit_frame(
-        self, script: Script, frame: Frame, values: Sequence[bytes]
-    ) -> "asyncio.Future[list[Any]]":
+    def submit_frame(self, frame: Frame, values: Sequence[bytes]) -> "asyncio.Future[list[Any]]":
         """Queue a script call whose words stand in a frame but for some; like ``submit``."""
         if self._mux is None:
             return self._refused()
-        source = script[self._form]
-        start = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n" % (frame.count, source.sha.encode())
-        return self._mux.transmit(start + frame.packed(values), source.text)
+        packed = frame.packed(self._form, values)
+        return self._mux.transmit(packed, frame.script[self._form].text)
 
     def command(self, *words: Word) -> "asyncio.Future[Any]":
         """Queue any other command that does not block; otherwise like ``submit``."""
@@ -206,7 +203,7 @@ class Connection:
         self._form = await self._load(mux)
         await self._look(mux)
 
-    async def _load(self, mux: Mux) -> Literal[1, 2]:
+    async def _load(self, mux: Mux) -> Form:
         """Load all scripts; return the form that this server compiles."""
         try:
             await _load_all(mux, [script.flagged.text for script in self._scripts])

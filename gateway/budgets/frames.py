@@ -10,6 +10,8 @@ from typing import cast
 
 import hiredis
 
+from gateway.budgets.scripts import FORMS, Form, Script
+
 Word = str | bytes | int
 
 _SIZES = tuple(b"$%d\r\n" % size for size in range(1024))
@@ -25,26 +27,30 @@ HOLE = Hole.HOLE
 
 
 class Frame:
-    """Keys and arguments of a script with holes; as it never changes, it may be shared."""
+    """A call of a script with holes; as it never changes, it may be shared."""
 
-    __slots__ = ("_gaps", "count", "keys", "words")
+    __slots__ = ("_gaps", "_starts", "keys", "script", "words")
 
-    def __init__(self, keys: Sequence[Word | Hole], args: Sequence[Word | Hole]) -> None:
+    def __init__(
+        self, script: Script, keys: Sequence[Word | Hole], args: Sequence[Word | Hole]
+    ) -> None:
+        self.script = script
         self.keys = len(keys)
         self.words = (*keys, *args)
-        # What stands before each hole, and behind the last one. The three words are those of
-        # EVALSHA up to the count of keys.
-        self.count = len(self.words) + 3
-        self._gaps = _gaps((len(keys), *self.words))
+        # What stands before the first hole, by the form of the script; then what follows each.
+        first, *self._gaps = _gaps((len(keys), *self.words))
+        self._starts = {
+            form: b"*%d\r\n" % (len(self.words) + 3) + _run(("EVALSHA", script[form].sha)) + first
+            for form in FORMS
+        }
 
-    def packed(self, values: Sequence[bytes]) -> bytes:
-        """Return the count of keys and all words as they go over the wire, holes filled in order.
+    def packed(self, form: Form, values: Sequence[bytes]) -> bytes:
+        """Return the whole command as it goes over the wire, holes filled in order.
 
         There must be as many values as holes.
         """
-        first, *others = self._gaps
-        pieces = [first]
-        for value, gap in zip(values, others, strict=True):
+        pieces = [self._starts[form]]
+        for value, gap in zip(values, self._gaps, strict=True):
             size = len(value)
             pieces += (_SIZES[size] if size < 1024 else b"$%d\r\n" % size, value, gap)
         return b"".join(pieces)

@@ -9,7 +9,7 @@ import re
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 _INCLUDE = re.compile(r'^ *--- @include((?: "[a-z_]+")+)\n', re.MULTILINE)
 _SHEBANG = re.compile(r"\A#!lua[^\n]*\n")
@@ -20,6 +20,11 @@ class Source(NamedTuple):
 
     text: str
     sha: str
+
+
+# The place of a source in a script: with the line of flags, without it.
+Form = Literal[1, 2]
+FORMS: tuple[Form, Form] = (1, 2)
 
 
 class Script(NamedTuple):

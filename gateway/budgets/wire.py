@@ -25,9 +25,7 @@ class Wire(Protocol):
     ) -> asyncio.Future[list[Any]]:
         """Queue a script call; strings in the reply are bytes."""
 
-    def submit_frame(
-        self, script: Script, frame: Frame, values: Sequence[bytes]
-    ) -> asyncio.Future[list[Any]]:
+    def submit_frame(self, frame: Frame, values: Sequence[bytes]) -> asyncio.Future[list[Any]]:
         """Queue a script call whose words stand in a frame, but for ``values``."""
 
     def command(self, *words: Word) -> asyncio.Future[Any]:

@@ -27,6 +27,7 @@ def microcents_from_cents(text: str) -> int | None:
 
 def cents_from_microcents(amount_microcents: int) -> str:
     """Return a signed amount as plain decimal cents without trailing zeros."""
-    whole, fraction = divmod(abs(amount_microcents), MICROCENTS_PER_CENT)
-    text = f"{whole}.{fraction:06d}".rstrip("0") if fraction else str(whole)
-    return text if amount_microcents >= 0 else f"-{text}"
+    if amount_microcents < 0:
+        return f"-{cents_from_microcents(-amount_microcents)}"
+    whole, fraction = divmod(amount_microcents, MICROCENTS_PER_CENT)
+    return f"{whole}.{fraction:06d}".rstrip("0") if fraction else str(whole)

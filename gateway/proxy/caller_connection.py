@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from gateway.proxy.dialect import Tongue, render
-from gateway.proxy.head import HEAD_BYTES_MAX, Header
+from gateway.proxy.head import HEAD_BYTES_MAX, Header, header_lines
 from gateway.proxy.ids import new_id
 from gateway.proxy.outgoing import WHOLE
 from gateway.proxy.problem import Problem
@@ -24,6 +24,8 @@ from gateway.proxy.problem import Problem
 _NEVER = float("inf")
 _WEBSOCKET = b"websocket"
 _OFFER = (b"upgrade", b"http2-settings")
+# At the begin of a line, as no value holds a line break.
+_LENGTH = b"\r\ncontent-length: "
 _BODILESS = frozenset((*range(100, 200), 204, 304))
 
 
@@ -150,17 +152,16 @@ def _write_whole(
         return False
     if status in _BODILESS or cycle.scope["method"] == "HEAD":
         return False
-    length = b"%d" % len(body)
-    stated = [value for name, value in headers if name == b"content-length"]
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    if not stated:
-        lines.append(b"content-length: %b\r\n" % length)
-    head = b"".join(lines)
-    if stated not in ([], [length]) or head.count(b"\n") != len(lines) or b"\0" in head:
+    lines, length = header_lines(headers), b"content-length: %d\r\n" % len(body)
+    if lines.count(b"\n") != len(headers) or b"\0" in lines:
+        return False
+    head = STATUS_LINE[status] + lines
+    stated = head.count(_LENGTH)
+    if stated and (stated > 1 or b"\r\n" + length not in head):
         return False
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    cycle.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+    cycle.transport.write(head + (b"" if stated else length) + b"\r\n" + body)
     cycle.message_event.set()
     cycle.on_response()
     return True

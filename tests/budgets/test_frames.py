@@ -4,9 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.budgets.frames import HOLE, Frame, Hole, Word, pack
+from gateway.budgets.scripts import Script, Source
 
 WORD: st.SearchStrategy[Word] = st.text() | st.binary() | st.integers()
 VALUE = st.binary(max_size=2000)
+SCRIPT = Script("any", Source("", "one"), Source("", "two"))
 # A word, and the value of its hole where it is one.
 PLACES = st.lists(st.tuples(WORD, st.none() | VALUE), max_size=40)
 
@@ -16,14 +18,12 @@ def test_filled_frame_is_the_whole_command(
     keys: list[tuple[Word, bytes | None]], args: list[tuple[Word, bytes | None]]
 ) -> None:
     """Any words and any holes, at every place, make the bytes of the same words packed at once."""
-    frame = Frame(_open(keys), _open(args))
+    frame = Frame(SCRIPT, _open(keys), _open(args))
     values = [value for _, value in (*keys, *args) if value is not None]
     words = [word if value is None else value for word, value in (*keys, *args)]
 
-    whole = pack(("EVALSHA", "sha", len(keys), *words))
-
-    start = b"*%d\r\n$7\r\nEVALSHA\r\n$3\r\nsha\r\n" % frame.count
-    assert start + frame.packed(values) == whole
+    assert frame.packed(1, values) == pack(("EVALSHA", "one", len(keys), *words))
+    assert frame.packed(2, values) == pack(("EVALSHA", "two", len(keys), *words))
     assert (frame.filled(values), frame.keys) == (words, len(keys))
 
 

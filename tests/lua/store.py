@@ -69,12 +69,10 @@ class ClientWire:
             reply = await self.client.execute_command("EVAL", source.text, *rest)
         return cast(list[Any], reply)
 
-    def submit_frame(
-        self, script: Script, frame: Frame, values: Sequence[bytes]
-    ) -> asyncio.Future[list[Any]]:
+    def submit_frame(self, frame: Frame, values: Sequence[bytes]) -> asyncio.Future[list[Any]]:
         """Run a script."""
         words = frame.filled(values)
-        return self.submit(script, words[: frame.keys], words[frame.keys :])
+        return self.submit(frame.script, words[: frame.keys], words[frame.keys :])
 
     def command(self, *args: str | bytes | int) -> asyncio.Future[Any]:
         """Run a command."""
