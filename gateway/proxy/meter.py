@@ -34,12 +34,13 @@ class Metered(NamedTuple):
 
 
 class Metering(NamedTuple):
-    """What the meter knows before the answer comes."""
+    """What the meter knows before the answer comes; ``price`` is that of ``model``, if known."""
 
     agent: Agent
     quote: Quote
     model: str
     price_of: PriceOf
+    price: Price | None
 
 
 class Meter:
@@ -122,8 +123,9 @@ class Meter:
 
     def _price(self) -> Price | None:
         # The model that answered, where the list knows it; else the one that was asked for.
-        price = self._metering.price_of(self._model) if self._model else None
-        return price or self._metering.price_of(self._metering.model)
+        metering, model = self._metering, self._model
+        price = metering.price_of(model) if model and model != metering.model else None
+        return price or metering.price
 
     def _look(self, data: bytes) -> None:
         if _USAGE not in data:
@@ -180,7 +182,10 @@ def _microcents_from_usd(text: object) -> int | None:
 
 
 def _model(message: Mapping[str, object]) -> str | None:
-    for holder in (message, message.get("response"), message.get("message")):
+    model = message.get("model")
+    if isinstance(model, str) and model:
+        return model
+    for holder in (message.get("response"), message.get("message")):
         model = holder.get("model") if isinstance(holder, dict) else None
         if isinstance(model, str) and model:
             return model

@@ -35,7 +35,7 @@ def metering_for(
         which = f"the model {told!r}" if told else "a body that names no model"
         return Problem("price_unknown", f"There is no price for {which}.", {"model": told})
     refusal = _above_ceiling(call.head.max_cost_cents, quote)
-    return refusal or Metering(agent, quote, model, price_of)
+    return refusal or Metering(agent, quote, model, price_of, price)
 
 
 def _json_object(body: bytes) -> Mapping[str, object] | None:

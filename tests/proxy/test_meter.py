@@ -45,7 +45,9 @@ def meter(
     is_stream: bool = False,
 ) -> Meter:
     """Return a meter of a call that asked for gpt-4o-mini."""
-    metering = Metering(described, QUOTE, "gpt-4o-mini", PRICES.price_of)
+    metering = Metering(
+        described, QUOTE, "gpt-4o-mini", PRICES.price_of, PRICES.price_of("gpt-4o-mini")
+    )
     return Meter(metering, status, headers or {}, is_stream)
 
 
