@@ -30,7 +30,8 @@ class Calls:
         self, wire: Wire, ask: Ask, proposal: Proposal, epoch: str
     ) -> "asyncio.Future[list[Any]]":
         """Queue one reserve."""
-        known = (ask.org, proposal.zone, proposal.bounds, epoch)
+        # The bounds do not name total, and the names have no instants.
+        known = (ask.org, proposal.zone, proposal.packed, proposal.bounds, epoch)
         frame = self._frames.get(known) or self._remember(
             known, self._reserve_frame(ask.org, proposal, epoch)
         )

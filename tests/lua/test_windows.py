@@ -4,11 +4,13 @@ W1 while a window runs, it is the only one accepted, whatever a gateway proposes
 W2 the next window starts where the last one ended, also when the zone has changed between
 W3 money lands in the windows of its reserve, however late it settles
 W4 counters leave by themselves: 48 hours after a day, 40 days after a month
+W5 a limit on a window that the node no longer counts refuses
 """
 
 import pytest
 
 from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.budgets.node import Node
 from gateway.budgets.proposals import Proposal
 from gateway.budgets.scripts import load_scripts
 from gateway.domain.reservation import Held, Refused
@@ -198,3 +200,16 @@ async def test_settle_after_the_counters_left_brings_no_key_back(store: Store) -
 
     assert await store.client.exists("bg:{acme}:spend:day:2037-11-22") == 0
     assert await store.spend() == {"org.spent": cents(4), "agent.researcher.spent": cents(4)}
+
+
+async def test_window_that_left_the_list_takes_its_limit_along(store: Store) -> None:
+    """W5: after the node's list has changed, the next call is made with the new one."""
+    await store.limits({"status": "active", "org.total.limit_cents": "5"})
+    await store.held(0)
+    store.wire.node = Node(1, "1", ("day", "month"))
+    # The windows of the store's own time: those of the gateway's clock would be refused before.
+    store.budgets.propose(ORG, store.now_ms)
+
+    outcome = await store.reserve(0)
+
+    assert outcome == Refused("LIMITS_INVALID", "org.total.limit_cents")
