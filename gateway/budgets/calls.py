@@ -1,20 +1,21 @@
 """Calls: the two scripts that every invocation asks for, reserve and settle, in their frames."""
 
 import asyncio
-from typing import Any
+from functools import lru_cache
 
 from gateway.budgets.changes import Settlement
 from gateway.budgets.frames import HOLE, Frame
 from gateway.budgets.keys import EXPIRY, JOURNAL, spend_keys
 from gateway.budgets.proposals import Proposal
 from gateway.budgets.records import split_token
-from gateway.budgets.scripts import Script, Scripts
+from gateway.budgets.replies import Reply
+from gateway.budgets.scripts import Scripts
 from gateway.budgets.wire import Wire
 from gateway.domain.reservation import Ask
 from gateway.domain.reservation_id import reserved_ms
 
-# Two per org, and new ones when a window ends; each takes about 2 KB.
-_FRAMES_MAX = 10_000
+# One of each per org, and new ones when a window ends; each takes about 2 KB.
+_FRAMES_MAX = 5_000
 
 
 class Calls:
@@ -24,25 +25,18 @@ class Calls:
         self._scripts = scripts
         self._hold_ttl_ms = hold_ttl_ms
         self._journal_entries_max = journal_entries_max
-        self._frames: dict[tuple[str, ...], Frame] = {}
+        # By everything that a frame is made of: nothing can change that its frame does not say.
+        self._reserve_frame = lru_cache(_FRAMES_MAX)(self._new_reserve_frame)
+        self._settle_frame = lru_cache(_FRAMES_MAX)(self._new_settle_frame)
 
     def reserve(
         self, wire: Wire, ask: Ask, proposal: Proposal, epoch: str
-    ) -> "asyncio.Future[list[Any]]":
+    ) -> "asyncio.Future[Reply]":
         """Queue one reserve."""
-        # The bounds do not name total, and the names have no instants.
-        known = (ask.org, proposal.zone, proposal.packed, proposal.bounds, epoch)
-        frame = self._frames.get(known) or self._remember(
-            known, self._reserve_frame(ask.org, proposal, epoch)
-        )
         digest = ask.idempotency_digest.encode()
-        own_id = ask.id.encode()
-        key = b"bg:{%b}:" % ask.org.encode()
+        frame = self._reserve_frame(ask.org, proposal.zone, proposal.packed, proposal.bounds, epoch)
         values = (
-            key + b"done:" + own_id,
-            key + b"idem:" + (digest or b"-"),
-            own_id,
-            reserved_ms(ask.id),
+            *_named(ask.org, ask.id, digest),
             ask.agent.encode(),
             str(ask.amount_microcents).encode(),
             str(ask.ttl_ms).encode(),
@@ -55,52 +49,48 @@ class Calls:
 
     def settle(
         self, wire: Wire, settlement: Settlement, token: str, epoch: str
-    ) -> "asyncio.Future[list[Any]]":
+    ) -> "asyncio.Future[Reply]":
         """Queue one settle in the windows of a token."""
         windows, idem_digest = split_token(token)
-        known = (settlement.org, windows, epoch)
-        frame = self._frames.get(known) or self._remember(
-            known, _settle_frame(self._scripts.settle, settlement.org, windows, epoch)
-        )
         digest = idem_digest.encode()
-        own_id = settlement.id.encode()
-        key = b"bg:{%b}:" % settlement.org.encode()
         values = (
-            key + b"done:" + own_id,
-            key + b"idem:" + (digest or b"-"),
-            own_id,
-            reserved_ms(settlement.id),
+            *_named(settlement.org, settlement.id, digest),
             settlement.agent.encode(),
             str(settlement.cost_microcents).encode(),
             digest,
             settlement.detail,
         )
-        return wire.submit_frame(frame, values)
+        return wire.submit_frame(self._settle_frame(settlement.org, windows, epoch), values)
 
-    def _reserve_frame(self, org: str, proposal: Proposal, epoch: str) -> Frame:
+    def _new_reserve_frame(
+        self, org: str, zone: str, packed: str, bounds: str, epoch: str
+    ) -> Frame:
         key = f"bg:{{{org}}}:"
         keys = (f"{key}limits", f"{key}meta", f"{key}keys", f"{key}holds", EXPIRY, HOLE, JOURNAL)
         # id, reserved_ms, org, agent, amount, ttl_ms
         asked = (HOLE, HOLE, org, HOLE, HOLE, HOLE, self._hold_ttl_ms)
         # key digest, owner, body digest, idempotency digest
         digests = (HOLE, HOLE, HOLE, HOLE)
-        windows = (proposal.zone, self._journal_entries_max, epoch, proposal.packed)
+        windows = (zone, self._journal_entries_max, epoch, packed, bounds)
+        kinds = [window.partition(":")[0] for window in packed.split(",")]
         return Frame(
             self._scripts.reserve,
-            [*keys, f"{key}rate", HOLE, *proposal.keys],
-            [*asked, *digests, *windows, proposal.bounds, *proposal.kinds],
+            [*keys, f"{key}rate", HOLE, *spend_keys(org, packed)],
+            [*asked, *digests, *windows, *kinds],
         )
 
-    def _remember(self, known: tuple[str, ...], frame: Frame) -> Frame:
-        if len(self._frames) >= _FRAMES_MAX:
-            self._frames.clear()
-        self._frames[known] = frame
-        return frame
+    def _new_settle_frame(self, org: str, windows: str, epoch: str) -> Frame:
+        key = f"bg:{{{org}}}:"
+        keys = (f"{key}limits", f"{key}meta", f"{key}holds", EXPIRY, HOLE, JOURNAL)
+        # id, reserved_ms, org, agent, amount, windows, idempotency digest, epoch, detail
+        args = (HOLE, HOLE, org, HOLE, HOLE, windows, HOLE, epoch, HOLE)
+        return Frame(
+            self._scripts.settle, [*keys, f"{key}rate", HOLE, *spend_keys(org, windows)], args
+        )
 
 
-def _settle_frame(script: Script, org: str, windows: str, epoch: str) -> Frame:
-    key = f"bg:{{{org}}}:"
-    keys = (f"{key}limits", f"{key}meta", f"{key}holds", EXPIRY, HOLE, JOURNAL, f"{key}rate", HOLE)
-    # id, reserved_ms, org, agent, amount, windows, idempotency digest, epoch, detail
-    args = (HOLE, HOLE, org, HOLE, HOLE, windows, HOLE, epoch, HOLE)
-    return Frame(script, (*keys, *spend_keys(org, windows)), args)
+def _named(org: str, reservation_id: str, idem_digest: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return the values that both calls begin with: two keys, the id, and the instant in it."""
+    key, own_id = b"bg:{%b}:" % org.encode(), reservation_id.encode()
+    idem_key = key + b"idem:" + (idem_digest or b"-")
+    return key + b"done:" + own_id, idem_key, own_id, reserved_ms(reservation_id)

@@ -1,7 +1,7 @@
 """Frames: the words of a script call that are the same in each call, packed once.
 
-Why not pack every call as a whole: of the sixty words of a call's two scripts all but ten are
-the same as in the call before, and formatting them took a tenth of a call's CPU.
+Why not pack every call as a whole: of the nearly sixty words of a call's two scripts two thirds
+are the same as in the call before, and packing all of them took 9 % of a call's instructions.
 """
 
 from collections.abc import Sequence
@@ -29,18 +29,17 @@ HOLE = Hole.HOLE
 class Frame:
     """A call of a script with holes; as it never changes, it may be shared."""
 
-    __slots__ = ("_gaps", "_starts", "keys", "script", "words")
+    __slots__ = ("_gaps", "_starts", "script")
 
     def __init__(
         self, script: Script, keys: Sequence[Word | Hole], args: Sequence[Word | Hole]
     ) -> None:
         self.script = script
-        self.keys = len(keys)
-        self.words = (*keys, *args)
+        words = (len(keys), *keys, *args)
         # What stands before the first hole, by the form of the script; then what follows each.
-        first, *self._gaps = _gaps((len(keys), *self.words))
+        first, *self._gaps = _gaps(words)
         self._starts = {
-            form: b"*%d\r\n" % (len(self.words) + 3) + _run(("EVALSHA", script[form].sha)) + first
+            form: b"*%d\r\n" % (len(words) + 2) + _run(("EVALSHA", script[form].sha)) + first
             for form in FORMS
         }
 
@@ -54,11 +53,6 @@ class Frame:
             size = len(value)
             pieces += (_SIZES[size] if size < 1024 else b"$%d\r\n" % size, value, gap)
         return b"".join(pieces)
-
-    def filled(self, values: Sequence[bytes]) -> list[Word]:
-        """Return keys and arguments one by one, for a connection that packs by itself."""
-        rest = iter(values)
-        return [next(rest) if isinstance(word, Hole) else word for word in self.words]
 
 
 def pack(words: Sequence[Word]) -> bytes:

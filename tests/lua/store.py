@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+import hiredis
 from redis.exceptions import NoScriptError
 from ulid import ULID
 
@@ -71,8 +72,10 @@ class ClientWire:
 
     def submit_frame(self, frame: Frame, values: Sequence[bytes]) -> asyncio.Future[list[Any]]:
         """Run a script."""
-        words = frame.filled(values)
-        return self.submit(frame.script, words[: frame.keys], words[frame.keys :])
+        reader = hiredis.Reader()
+        reader.feed(frame.packed(1, values))
+        _, _, count, *words = cast(list[bytes], reader.gets())
+        return self.submit(frame.script, words[: int(count)], words[int(count) :])
 
     def command(self, *args: str | bytes | int) -> asyncio.Future[Any]:
         """Run a command."""
