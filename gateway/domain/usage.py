@@ -27,15 +27,11 @@ def usage_of(message: Mapping[str, object]) -> Usage | None:
     and Anthropic's messages with ``message_start`` and ``message_delta``. Counts that are not
     whole, not negative numbers are no usage: missing usage never means zero.
     """
-    usage = message.get("usage")
-    for name in ("response", "message"):
-        if isinstance(usage, dict):
-            break
-        holder = message.get(name)
+    for holder in (message, message.get("response"), message.get("message")):
         usage = holder.get("usage") if isinstance(holder, dict) else None
-    if not isinstance(usage, dict):
-        return None
-    return _anthropic(usage) if _is_anthropic(usage) else _openai(usage)
+        if isinstance(usage, dict):
+            return _anthropic(usage) if _is_anthropic(usage) else _openai(usage)
+    return None
 
 
 def merged(earlier: Usage | None, later: Usage) -> Usage:

@@ -82,45 +82,43 @@ class Heads:
         return head, int(dict(headers)[_LENGTH]) if len(rest) < len(headers) else 0
 
     def _read(self, headers: tuple[Header, ...]) -> RequestHead:
-        size = sum(map(len, chain.from_iterable(headers)))
-        head = read_request_head(headers, size)
-        if size <= _KNOWN_BYTES_MAX:
+        head = read_request_head(headers)
+        if _size(headers) <= _KNOWN_BYTES_MAX:
             if len(self._known) >= _KNOWN_MAX:
                 self._known.clear()
             self._known[headers] = head
         return head
 
 
-def read_request_head(headers: Sequence[Header], size: int = 0) -> RequestHead:
-    """Sort the headers of a request: ours are taken out, all others keep values and order.
-
-    ``size`` is that of all names and values.
-    """
+def read_request_head(headers: Sequence[Header]) -> RequestHead:
+    """Sort the headers of a request: ours are taken out, all others keep values and order."""
     forwarded, found = _without_ours(headers)
     key_text = found.get(b"budget-key")
     if key_text is None:
         forwarded, key_text = _without_key(forwarded)
     forwarded = _without_hops(forwarded)
     lines = header_lines(forwarded)
-    coding = found.get(b"transfer-encoding", b"").lower()
-    idempotency_key = found.get(b"idempotency-key", b"")
     return RequestHead(
         forwarded,
         frozenset(name for name, _ in forwarded),
         lines,
         header_lines([header for header in forwarded if header[0] != b"accept-encoding"]),
         read_key(key_text.decode("latin-1").strip()),
-        bool(coding),
-        idempotency_key,
+        bool(found.get(b"transfer-encoding")),
+        found.get(b"idempotency-key", b""),
         found.get(b"budget-max-cost", b"").decode("latin-1"),
         found.get(b"budget-tags", b"")[:_TAGS_MAX].decode("latin-1"),
-        _unbroken(lines, len(forwarded)) or _unfit(found, coding, len(idempotency_key), size),
+        _unbroken(lines, len(forwarded)) or _unfit(found, _size(headers)),
     )
 
 
 def header_lines(headers: Iterable[Header]) -> bytes:
     """Return headers as they go over the wire."""
     return b"".join([name + b": " + value + b"\r\n" for name, value in headers])
+
+
+def _size(headers: Iterable[Header]) -> int:
+    return sum(map(len, chain.from_iterable(headers)))
 
 
 def _unbroken(lines: bytes, count: int) -> Problem | None:
@@ -130,16 +128,14 @@ def _unbroken(lines: bytes, count: int) -> Problem | None:
     return Problem("bad_request", "A header holds a line break or NUL.")
 
 
-def _unfit(
-    found: Mapping[bytes, bytes], coding: bytes, key_length: int, size: int
-) -> Problem | None:
+def _unfit(found: Mapping[bytes, bytes], size: int) -> Problem | None:
     if size > HEAD_BYTES_MAX:
         return Problem("headers_too_large", f"Headers must be below {HEAD_BYTES_MAX} bytes.")
     if found.get(b"upgrade", b"").lower() == b"websocket":
         return Problem("not_supported", "WebSocket upgrades are not supported.")
-    if coding not in (b"", b"chunked"):
+    if found.get(b"transfer-encoding", b"").lower() not in (b"", b"chunked"):
         return Problem("not_supported", "Of transfer codings only chunked is supported.")
-    if key_length > IDEMPOTENCY_KEY_MAX:
+    if len(found.get(b"idempotency-key", b"")) > IDEMPOTENCY_KEY_MAX:
         detail = f"Idempotency-Key is too long; expected at most {IDEMPOTENCY_KEY_MAX} bytes."
         return Problem("bad_request", detail)
     return None

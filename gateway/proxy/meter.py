@@ -182,10 +182,7 @@ def _microcents_from_usd(text: object) -> int | None:
 
 
 def _model(message: Mapping[str, object]) -> str | None:
-    model = message.get("model")
-    if isinstance(model, str) and model:
-        return model
-    for holder in (message.get("response"), message.get("message")):
+    for holder in (message, message.get("response"), message.get("message")):
         model = holder.get("model") if isinstance(holder, dict) else None
         if isinstance(model, str) and model:
             return model
