@@ -1,7 +1,9 @@
 """Nothing a caller sends is without a bound, and what it has no right to send is not read."""
 
 import asyncio
+import gc
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -321,3 +323,23 @@ async def test_connection_in_use_is_not_idle(gateway: PlaneGateway, upstream: St
         goes_on.set()
 
         await caller.until(b"{}")
+
+
+async def test_connection_that_ended_is_not_kept(
+    gateway: PlaneGateway, upstream: StubUpstream
+) -> None:
+    """Nothing waits for a connection whose caller has closed it, however long it might be idle."""
+    listener, _ = gateway.plane.listeners[0]
+    upstream.answers(raw_answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"))
+    async with wire(gateway.port) as caller:
+        await caller.send(request("/agents/researcher/invoke", "content-length: 2") + b"{}")
+        await caller.until(b"{}")
+        [connection] = listener.server_state.connections
+        kept = weakref.ref(connection)
+        del connection
+
+    def is_gone() -> bool:
+        gc.collect()
+        return kept() is None
+
+    await until(is_gone, "the connection to be forgotten")

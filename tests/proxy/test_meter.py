@@ -65,6 +65,24 @@ def test_json_answer_is_priced_by_its_tokens() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("answered", "cost_microcents", "price_id"),
+    [
+        # 12 tokens at 250 microcents and 34 at 1,000.
+        ("gpt-4o", 12 * 250 + 34 * 1_000, "openai/gpt-4o"),
+        # The list does not know it: it costs what the one that was asked for costs.
+        ("no-such-model", COST, "openai/gpt-4o-mini"),
+    ],
+)
+def test_model_that_answered_is_priced(answered: str, cost_microcents: int, price_id: str) -> None:
+    """A router may answer with another model than was asked for: its price counts, where known."""
+    result = metered(agent(), orjson.dumps(CHAT | {"model": answered}))
+
+    assert result is not None
+    assert (result.cost_microcents, result.model) == (cost_microcents, answered)
+    assert result.price_id == price_id
+
+
 @given(st.lists(st.integers(0, len(OPENAI_STREAM)), max_size=12))
 def test_openai_stream_cut_anywhere(cuts: list[int]) -> None:
     """The same cost wherever the stream is cut, for any line ends."""

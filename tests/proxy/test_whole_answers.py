@@ -1,5 +1,8 @@
 """An answer in one piece is framed as in two, and an agent that grew old is read anew."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,11 @@ import orjson
 import pytest
 
 from gateway.proxy.agents import Agents
+from gateway.proxy.body import Receive, Send
 from gateway.proxy.credentials import Credentials
+from gateway.proxy.head import Header
+from gateway.proxy.listener import Listener, bind, quiet_server_log, stop
+from gateway.proxy.outgoing import Outgoing
 from tests.proxy.gateways import PlaneGateway
 from tests.proxy.wire import request, wire
 from tests.stub_upstream import StubUpstream
@@ -26,6 +33,56 @@ async def test_answer_without_a_body_states_no_length(
 
     assert head.startswith(b"HTTP/1.1 204")
     assert b"content-length" not in head
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"content-length", b"99"),
+        (b"x-a", b"1\r\nx-smuggled: 1"),
+        (b"x-a", b"1\0"),
+    ],
+)
+async def test_answer_that_would_break_the_framing_is_not_written_whole(header: Header) -> None:
+    """Another length than the body's, a line break or NUL: the server breaks the answer off."""
+
+    async def app(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
+        await Outgoing(scope, send).whole(200, [header], b"{}")
+
+    async with listening(app) as port, wire(port) as caller:
+        await caller.send(request("/agents/researcher/x", method="GET"))
+        answer = await caller.rest()
+
+    assert b"x-smuggled" not in answer
+    assert b"\0" not in answer
+
+
+async def test_whole_answer_leaves_the_connection_open() -> None:
+    """An answer that states the length of its body, or none, is followed by the next one."""
+    lengths = iter([[], [(b"content-length", b"2")]])
+
+    async def app(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
+        await Outgoing(scope, send).whole(200, next(lengths), b"{}")
+
+    async with listening(app) as port, wire(port) as caller:
+        for _ in range(2):
+            await caller.send(request("/agents/researcher/x", method="GET"))
+            head = await caller.until(b"{}")
+
+            assert head.count(b"content-length: 2\r\n") == 1
+
+
+@asynccontextmanager
+async def listening(app: Any) -> AsyncIterator[int]:
+    """Serve an app as the gateway serves its own; yield the port."""
+    bound = bind("127.0.0.1", 0, "GATEWAY_PORT")
+    quiet_server_log()
+    listener = Listener(app, bound)
+    task = asyncio.create_task(listener.run_until_stopped())
+    try:
+        yield listener.port
+    finally:
+        await stop([(listener, task)])
 
 
 async def test_old_agent_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
