@@ -130,7 +130,9 @@ class Admission:
             if refusal is not None:
                 return refusal
             if not needs_body(agent, call):
-                return None
+                return call.body
+        if call.body is not None:
+            return call.body
         try:
             return await read_body(receive, bytes_max)
         except BodyTooLarge:

@@ -10,8 +10,8 @@ from gateway.proxy.admission import Admission, Declined
 from gateway.proxy.body import CallerLeft, Receive, Send
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.forward import Forwarding
-from gateway.proxy.head import Heads
-from gateway.proxy.invocation import PREFIX, Invocation, read_invocation, tongue_of
+from gateway.proxy.invocation import Invocation, arrival_in, invocation_of, tongue_of
+from gateway.proxy.known_heads import KnownHeads
 from gateway.proxy.outgoing import Outgoing
 from gateway.proxy.problem import Problem
 from gateway.proxy.routes import routes
@@ -24,6 +24,7 @@ class App:
     """Answers every request of the data port.
 
     ``draining`` is set by whoever stops the process: running calls go on, new ones are refused.
+    ``known_heads`` are those that its connections need not parse again.
     """
 
     def __init__(
@@ -34,24 +35,25 @@ class App:
         metrics: ProxyMetrics,
     ) -> None:
         self.draining = False
+        self.known_heads = KnownHeads()
         self._admission = admission
         self._forwarding = forwarding
         self._store_trouble = store_trouble
         self._routes: Any = routes(self.trouble)
         self._metrics = metrics
-        self._heads = Heads()
         self._running = 0
         self._idle = asyncio.Event()
         metrics.open_calls.set_function(lambda: self._running)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if not scope["raw_path"].startswith(PREFIX):
+        arrival = arrival_in(scope)
+        if arrival is None:
             await self._routes(scope, receive, send)
             return
         self._running += 1
         try:
-            await self._serve(read_invocation(scope, self._heads), receive, Outgoing(scope, send))
+            await self._serve(invocation_of(arrival), receive, Outgoing(scope, send))
         finally:
             self._running -= 1
             if not self._running:

@@ -18,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import (
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.head import HEAD_BYTES_MAX, Header, header_lines
 from gateway.proxy.ids import new_id
+from gateway.proxy.invocation import ARRIVAL, Arrival, read_arrival
+from gateway.proxy.known_heads import KnownHeads
 from gateway.proxy.outgoing import WHOLE
 from gateway.proxy.problem import Problem
 
@@ -36,6 +38,11 @@ class CallerConnection(HttpToolsProtocol):
     allows. uvicorn would drop the body of such a request: Java's client makes the offer by itself.
     """
 
+    # Whether the next byte begins a head, and how much of a body the parser will not see.
+    _at_head = True
+    _body_left = 0
+    # What has begun with a head that is not known yet.
+    _unknown = b""
     _in_head = True
     _in_body = False
     _has_offer = False
@@ -45,25 +52,38 @@ class CallerConnection(HttpToolsProtocol):
     _idle_until_s = _NEVER
     _idle_timer: asyncio.TimerHandle | None = None
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # Only an app that takes arrivals has them.
+        self._known: KnownHeads | None = getattr(self.app, "known_heads", None)
+
     def on_message_begin(self) -> None:
         """Begin to count the head."""
+        self._at_head = False
         self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Start the call, or read the head once more without its offer to upgrade."""
         self._in_head, self._in_body = False, True
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        data, self._unknown = self._unknown, b""
+        is_offer = self.parser.should_upgrade()
+        if is_offer and self.parser.get_method() != b"CONNECT":
             self._has_offer = self._get_upgrade() != _WEBSOCKET
         if not self._has_offer:
             super().on_headers_complete()
             # ASGI has no way to send an answer in one piece; uvicorn does not know of this one.
-            whole: Any = partial(_write_whole, self.cycle)
-            self.scope["extensions"] = {WHOLE: whole}
+            extensions: dict[str, Any] = {WHOLE: partial(_write_whole, self.cycle)}
+            self.scope["extensions"] = extensions
+            arrival = read_arrival(self.scope) if self._known is not None else None
+            if self._known is not None and arrival is not None:
+                extensions[ARRIVAL] = arrival
+                if self.cycle.keep_alive and not (self.expect_100_continue or is_offer):
+                    self._known.learn(data, arrival, len(self.headers))
 
     def on_message_complete(self) -> None:
         """Note the end of the body."""
-        self._in_body = False
+        self._in_body, self._at_head = False, True
         if not self._has_offer:
             super().on_message_complete()
 
@@ -94,8 +114,67 @@ class CallerConnection(HttpToolsProtocol):
             self._idle_timer = self.loop.call_at(self._idle_until_s, self._close_if_idle)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and refuse what is no HTTP or a head that has grown too long."""
+        """Read on: the body of a known head, a known head, or what must be parsed."""
         self._idle_until_s = _NEVER
+        if self._body_left:
+            self._read_body(data)
+        elif not (self._at_head and self._begins_known(data)):
+            self._parse(data)
+
+    def _begins_known(self, data: bytes) -> bool:
+        """Start a call whose head came before; say whether this is one."""
+        # Behind a call that still runs uvicorn queues what its parser has read.
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False
+        found = self._known.find(data) if self._known is not None else None
+        if found is None:
+            return False
+        target, body_begins, ends = found
+        is_whole = len(data) == ends
+        body = data[body_begins:] if is_whole else None
+        scope: Any = {
+            "type": "http",
+            "method": target.method,
+            "extensions": {ARRIVAL: Arrival(target, ends - body_begins, body)},
+        }
+        cycle = self.cycle = self._new_cycle(scope)
+        cycle.more_body = not is_whole
+        scope["extensions"][WHOLE] = partial(_write_whole, cycle)
+        self._start_asgi_task(cycle, self.app)
+        if not is_whole:
+            self._at_head, self._body_left = False, ends - body_begins
+            self._read_body(data[body_begins:])
+        return True
+
+    def _new_cycle(self, scope: Any) -> RequestResponseCycle:
+        return RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+
+    def _read_body(self, data: bytes) -> None:
+        """Take what belongs to the body of a known head; what follows begins another."""
+        part, rest = data[: self._body_left], data[self._body_left :]
+        self._body_left -= len(part)
+        if part:
+            self.on_body(part)
+        if not self._body_left:
+            self.on_message_complete()
+        if rest:
+            self.data_received(rest)
+
+    def _parse(self, data: bytes) -> None:
+        """Read on, and refuse what is no HTTP or a head that has grown too long."""
+        self._unknown, self._at_head = (data if self._at_head else b""), False
         # Where a head begins behind a body in one piece, the body is not counted.
         is_head = not self._in_body
         unread = self._read(data)

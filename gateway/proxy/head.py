@@ -18,10 +18,6 @@ IDEMPOTENCY_KEY_MAX = 255
 _KEY_PREFIX = b"bgk_"
 _TAGS_MAX = 512
 _AUTH = frozenset((b"authorization", b"x-api-key"))
-_LENGTH = b"content-length"
-# Together a few megabytes; the clients of a deployment send fewer different heads.
-_KNOWN_MAX = 1024
-_KNOWN_BYTES_MAX = 2048
 # RFC 9110 7.6.1: these belong to one connection, not to the message.
 _ONE_HOP = frozenset(
     (
@@ -60,34 +56,6 @@ class RequestHead(NamedTuple):
     max_cost_cents: str
     tags: str
     unfit: Problem | None
-
-
-class Heads:
-    """Reads heads, and remembers the small ones: a client says the same in each of its calls.
-
-    All of a head but its length, that is. What is remembered is bounded in number and in size,
-    because heads come from callers.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Header, ...], RequestHead] = {}
-
-    def read(self, headers: Sequence[Header]) -> tuple[RequestHead, int | None]:
-        """Return the head and the length of the body, None where only its end will tell."""
-        rest = tuple([header for header in headers if header[0] != _LENGTH])
-        head = self._known.get(rest) or self._read(rest)
-        if head.is_chunked:
-            return head, None
-        # llhttp has refused a length that is no number, and any second one.
-        return head, int(dict(headers)[_LENGTH]) if len(rest) < len(headers) else 0
-
-    def _read(self, headers: tuple[Header, ...]) -> RequestHead:
-        head = read_request_head(headers)
-        if _size(headers) <= _KNOWN_BYTES_MAX:
-            if len(self._known) >= _KNOWN_MAX:
-                self._known.clear()
-            self._known[headers] = head
-        return head
 
 
 def read_request_head(headers: Sequence[Header]) -> RequestHead:

@@ -1,23 +1,44 @@
 """Invocations: one call of an agent as it arrives, read from its path and head."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from gateway.domain.agent import Dialect
 from gateway.proxy.agents import voice_of
 from gateway.proxy.dialect import Tongue, rpc_tongue
-from gateway.proxy.head import Heads, RequestHead
+from gateway.proxy.head import RequestHead, read_request_head
 from gateway.proxy.ids import new_id
 
-PREFIX = b"/agents/"
-_PREFIX_BYTES = len(PREFIX)
+_PREFIX = b"/agents/"
+# Where a connection has read the target itself, in ``extensions`` of the ASGI scope.
+ARRIVAL = "budget.arrival"
 
 
-class Invocation(NamedTuple):
-    """A call of an agent. ``id`` is fresh; ``path`` begins below the agent, with its query.
+class Target(Struct, frozen=True):
+    """What a head asks for: an agent, and what of it. ``path`` begins below the agent."""
 
-    ``body_length`` is None where only the end of the body will tell.
+    agent: str
+    method: str
+    path: bytes
+    head: RequestHead
+
+
+class Arrival(Struct, frozen=True):
+    """A call whose head was read by its connection.
+
+    ``body_length`` is None where only the end of the body will tell; ``body`` is there where all
+    of it came with the head, and then no message brings it again.
     """
+
+    target: Target
+    body_length: int | None
+    body: bytes | None = None
+
+
+class Invocation(Struct, frozen=True):
+    """A call of an agent, as ``Target`` and ``Arrival`` say, with a fresh id."""
 
     id: str
     agent: str
@@ -25,22 +46,44 @@ class Invocation(NamedTuple):
     path: bytes
     head: RequestHead
     body_length: int | None
+    body: bytes | None = None
 
 
-def read_invocation(scope: Mapping[str, Any], heads: Heads) -> Invocation:
-    """Return the invocation of an ASGI scope whose path begins with PREFIX.
+def invocation_of(arrival: Arrival) -> Invocation:
+    """Return the call that has arrived, with a fresh id."""
+    target = arrival.target
+    return Invocation(
+        new_id(),
+        target.agent,
+        target.method,
+        target.path,
+        target.head,
+        arrival.body_length,
+        arrival.body,
+    )
+
+
+def arrival_in(scope: Mapping[str, Any]) -> Arrival | None:
+    """Return the call of an agent in an ASGI scope, or None where its path names none."""
+    known: Arrival | None = scope.get("extensions", {}).get(ARRIVAL)
+    return known or read_arrival(scope)
+
+
+def read_arrival(scope: Mapping[str, Any]) -> Arrival | None:
+    """Read the head in an ASGI scope; None where its path names no agent.
 
     The path stays as it was sent: what is decoded twice can name something else each time.
     """
-    agent, _, path = scope["raw_path"][_PREFIX_BYTES:].partition(b"/")
+    if not scope["raw_path"].startswith(_PREFIX):
+        return None
+    headers = scope["headers"]
+    agent, _, path = scope["raw_path"][len(_PREFIX) :].partition(b"/")
     query = scope["query_string"]
-    return Invocation(
-        new_id(),
-        agent.decode("latin-1"),
-        scope["method"],
-        b"/%b?%b" % (path, query) if query else b"/" + path,
-        *heads.read(scope["headers"]),
-    )
+    path = b"/%b?%b" % (path, query) if query else b"/" + path
+    head = read_request_head(headers)
+    # llhttp has refused a length that is no number, and any second one.
+    length = None if head.is_chunked else int(dict(headers).get(b"content-length", 0))
+    return Arrival(Target(agent.decode("latin-1"), scope["method"], path, head), length)
 
 
 def tongue_of(call: Invocation, dialect: Dialect = "auto", body: bytes | None = None) -> Tongue:

@@ -8,7 +8,6 @@ from gateway.proxy.head import (
     HEAD_BYTES_MAX,
     IDEMPOTENCY_KEY_MAX,
     Header,
-    Heads,
     budget_headers,
     read_answer_head,
     read_request_head,
@@ -86,15 +85,6 @@ def test_values_order_and_duplicates_pass() -> None:
     assert read_request_head(headers).forwarded == headers
 
 
-def test_body_is_described() -> None:
-    """The length of the body is read; a chunked one has none."""
-    heads = Heads()
-
-    assert heads.read([(b"content-length", b"12")])[1] == 12
-    assert heads.read([(b"transfer-encoding", b"Chunked")])[1] is None
-    assert heads.read([])[1] == 0
-
-
 @pytest.mark.parametrize(
     ("headers", "error"),
     [
@@ -113,41 +103,9 @@ def test_body_is_described() -> None:
 )
 def test_head_that_cannot_be_served_says_why(headers: list[Header], error: str | None) -> None:
     """What the gateway does not do, and what would not stay one request, is named."""
-    head, _ = Heads().read(headers)
+    head = read_request_head(headers)
 
     assert (head.unfit.error if head.unfit else None) == error
-
-
-def test_remembered_head_keeps_its_own_length() -> None:
-    """A head that differs in its length alone is known again, with that length."""
-    heads, auth = Heads(), (b"authorization", b"Bearer " + _KEY)
-
-    first, first_length = heads.read([auth, (b"content-length", b"1")])
-    again, again_length = heads.read([(b"content-length", b"22"), auth])
-
-    assert again is first
-    assert (first_length, again_length) == (1, 22)
-
-
-def test_remembered_head_is_never_that_of_another_key() -> None:
-    """Heads that differ in one byte of a value are different heads."""
-    heads = Heads()
-
-    first, _ = heads.read([(b"budget-key", _KEY)])
-    other, _ = heads.read([(b"budget-key", _KEY + b"x")])
-
-    assert first.key != other.key
-
-
-def test_memory_of_heads_is_bounded() -> None:
-    """Neither many heads nor large ones stay for ever."""
-    heads, first, large = Heads(), [(b"x", b"0")], [(b"x", b"y" * 4096)]
-    known, _ = heads.read(first)
-    for number in range(2000):
-        heads.read([(b"x", b"%d" % (number + 1))])
-
-    assert heads.read(first)[0] is not known
-    assert heads.read(large)[0] is not heads.read(large)[0]
 
 
 def test_lines_are_what_goes_over_the_wire() -> None:
