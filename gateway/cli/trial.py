@@ -23,9 +23,9 @@ from gateway.errors import BadRequest
 from gateway.proxy.agents import voice_of
 from gateway.proxy.credentials import Credentials
 from gateway.proxy.head import Header, read_answer_head, read_request_head
-from gateway.proxy.invocation import Invocation
+from gateway.proxy.invocation import Invocation, Target
 from gateway.proxy.meter import Meter, Metered, Metering
-from gateway.proxy.origin import origin_of, request_head
+from gateway.proxy.origin import origin_of, request_start
 from gateway.proxy.prices import Prices
 from gateway.proxy.problem import Problem
 from gateway.proxy.quoting import metering_for
@@ -86,7 +86,7 @@ def run(
     """
     headers = [_JSON, _UNCODED] if data else [_UNCODED]
     head = read_request_head(headers)
-    call = Invocation(str(ULID()), agent, _method(method), _path(path), head, 0)
+    call = Invocation(str(ULID()), Target(agent, _method(method), _path(path), head), 0)
     report = asyncio.run(_report(org, call, _body(data)))
     rows = [(name, value) for name, value in _shown(report).items() if value is not None]
     output.show(_shown(report), output.table(("what", "is"), rows), as_json=as_json)
@@ -122,15 +122,15 @@ def _body(data: str) -> bytes:
 async def _report(org: str, call: Invocation, body: bytes) -> Report:
     settings = environment.load()
     async with open_clients(settings) as clients:
-        description = await find_agent(clients, org, call.agent)
+        description = await find_agent(clients, org, call.target.agent)
     agent = read_agent(description)
     report = Report(
         org,
-        call.agent,
+        call.target.agent,
         agent.upstream,
-        call.method,
-        call.path.decode(),
-        voice_of(agent.dialect, call.path),
+        call.target.method,
+        call.target.path.decode(),
+        voice_of(agent.dialect, call.target.path),
         False,
         "",
     )
@@ -146,8 +146,8 @@ async def _report(org: str, call: Invocation, body: bytes) -> Report:
         added = credentials.headers(agent.headers)
     except ValueError as error:
         return report._replace(says=f"Not called, for a header has no value here: {error}")
-    headers = [header for header in call.head.forwarded if header[0] not in dict(added)]
-    request = _Request(call.method, _url(call, agent), [*headers, *added], body)
+    headers = [header for header in call.target.head.forwarded if header[0] not in dict(added)]
+    request = _Request(call.target.method, _url(call, agent), [*headers, *added], body)
     try:
         answered = await _ask(request, metering)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -166,9 +166,9 @@ def _reason(error: httpx.RequestError) -> str:
 def _url(call: Invocation, agent: Agent) -> str:
     """Return where a gateway would send the call; what it would refuse is refused."""
     origin = origin_of(agent.upstream)
-    request_head(origin, call.method.encode("ascii"), call.path, b"", 0)
+    request_start(origin, call.target.method.encode("ascii"), call.target.path, b"")
     scheme = "https" if origin.site.is_tls else "http"
-    return f"{scheme}://{(origin.authority + origin.base + call.path).decode('ascii')}"
+    return f"{scheme}://{(origin.authority + origin.base + call.target.path).decode('ascii')}"
 
 
 async def _ask(request: _Request, metering: Metering) -> _Answered:

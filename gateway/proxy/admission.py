@@ -1,10 +1,10 @@
 """Admission: whether a call may run, and what is held for it, before the upstream hears of it."""
 
 import hashlib
-import time
 from typing import NamedTuple
 
 import structlog
+from msgspec import Struct
 
 from gateway.budgets.verbs import Budgets
 from gateway.domain.agent import Agent
@@ -19,7 +19,7 @@ from gateway.proxy.exposure import Exposure
 from gateway.proxy.head import RequestHead, header_lines
 from gateway.proxy.invocation import Invocation, tongue_of
 from gateway.proxy.meter import Metering, PriceOf
-from gateway.proxy.origin import UpstreamHead, request_head
+from gateway.proxy.origin import UpstreamHead, request_head, request_start
 from gateway.proxy.problem import Problem
 from gateway.proxy.quoting import metering_for, needs_body
 from gateway.proxy.reservations import Caller, Reservation, Reservations
@@ -27,7 +27,7 @@ from gateway.proxy.reservations import Caller, Reservation, Reservations
 _log = structlog.get_logger()
 
 
-class Admitted(NamedTuple):
+class Admitted(Struct, frozen=True):
     """A call that may run.
 
     ``body`` is None where it was not read yet and is to be passed on as it comes. Whoever has
@@ -39,7 +39,6 @@ class Admitted(NamedTuple):
     metering: Metering
     head: UpstreamHead
     body: bytes | None
-    store_s: float
 
 
 class Declined(NamedTuple):
@@ -85,7 +84,7 @@ class Admission:
         Raises:
             CallerLeft: nobody waits for the answer; nothing is held.
         """
-        key = identify(call.head, self._rules)
+        key = identify(call.target.head, self._rules)
         if key is None:
             return Declined(problem.unauthenticated(), tongue_of(call))
         try:
@@ -99,9 +98,9 @@ class Admission:
     async def _understand(
         self, call: Invocation, key: KeyText, receive: Receive
     ) -> _Understood | Declined:
-        route: Found = self._agents.known(key.org, call.agent)
-        if route is None and is_id(call.agent):
-            route = await self._agents.find(key.org, call.agent)
+        route: Found = self._agents.known(key.org, call.target.agent)
+        if route is None and is_id(call.target.agent):
+            route = await self._agents.find(key.org, call.target.agent)
         unfit = _unfit(call, route)
         if unfit is not None or not isinstance(route, Route):
             return Declined(unfit or _unknown(call), tongue_of(call))
@@ -126,7 +125,7 @@ class Admission:
         if length is not None and length > bytes_max:
             return problem.too_large(bytes_max)
         if length is None or length > UNCHECKED_BYTES_MAX:
-            refusal = await self._key_problem(key, call.agent)
+            refusal = await self._key_problem(key, call.target.agent)
             if refusal is not None:
                 return refusal
             if not needs_body(agent, call):
@@ -142,16 +141,14 @@ class Admission:
         self, call: Invocation, key: KeyText, understood: _Understood
     ) -> Admitted | Declined:
         route, metering, head, body = understood
-        ask = Ask(call.id, key.org, call.agent, metering.quote.amount_microcents, key.digest)
-        if call.head.idempotency_key:
+        ask = Ask(call.id, key.org, call.target.agent, metering.quote.amount_microcents, key.digest)
+        if call.target.head.idempotency_key:
             ask = _idempotent(ask, call, key, body or b"")
-        began_s = time.perf_counter()
-        outcome = await self._reservations.reserve(ask, Caller(key.key_id, call.head.tags))
+        outcome = await self._reservations.reserve(ask, Caller(key.key_id, call.target.head.tags))
         if not isinstance(outcome, Reservation):
             refusal = await self._problem(outcome, ask)
             return Declined(refusal, tongue_of(call, route.agent.dialect, body))
-        store_s = time.perf_counter() - began_s
-        return Admitted(outcome, route, metering, head, body, store_s)
+        return Admitted(outcome, route, metering, head, body)
 
     async def _problem(self, outcome: Denied | Refused | Finished | Replayed, ask: Ask) -> Problem:
         if isinstance(outcome, Replayed):
@@ -170,7 +167,9 @@ class Admission:
 
     async def _told(self, call: Invocation, key: KeyText, declined: Declined) -> Declined:
         # Names and prices of agents are told only to who has a key, so they cannot be probed.
-        refusal = await self._key_problem(key, call.agent if is_id(call.agent) else "")
+        refusal = await self._key_problem(
+            key, call.target.agent if is_id(call.target.agent) else ""
+        )
         return declined if refusal is None else declined._replace(problem=refusal)
 
     async def _key_problem(self, key: KeyText, agent: str) -> Problem | None:
@@ -194,8 +193,8 @@ def identify(head: RequestHead, rules: Rules) -> KeyText | None:
 
 
 def _unfit(call: Invocation, route: object) -> Problem | None:
-    if call.head.unfit is not None:
-        return call.head.unfit
+    if call.target.head.unfit is not None:
+        return call.target.head.unfit
     if isinstance(route, Unusable):
         # Why is in the log: it may hold what an operator wrote in the wrong place.
         return Problem("internal_error", "The description of the agent is not usable.")
@@ -203,13 +202,16 @@ def _unfit(call: Invocation, route: object) -> Problem | None:
 
 
 def _unknown(call: Invocation) -> Problem:
-    return Problem("unknown_agent", f"There is no agent {call.agent!r}.")
+    return Problem("unknown_agent", f"There is no agent {call.target.agent!r}.")
 
 
 def _upstream_head(call: Invocation, route: Route, body: bytes | None) -> UpstreamHead:
-    length = call.body_length if body is None else len(body)
-    method = call.method.encode("ascii")
-    return request_head(route.origin, method, call.path, _lines(call.head, route), length)
+    target = call.target
+    method = target.method.encode("ascii")
+    if target.onward is None or target.onward[0] is not route:
+        lines = _lines(target.head, route)
+        target.onward = route, request_start(route.origin, method, target.path, lines)
+    return request_head(method, target.onward[1], call.body_length if body is None else len(body))
 
 
 def _lines(head: RequestHead, route: Route) -> bytes:
@@ -224,8 +226,8 @@ def _lines(head: RequestHead, route: Route) -> bytes:
 def _idempotent(ask: Ask, call: Invocation, key: KeyText, body: bytes) -> Ask:
     """Add what makes a call known again: its key, and what it asks for."""
     owner = f"{ask.org}\0{key.key_id}\0{ask.agent}\0".encode()
-    asked_for = b"%b %b\0%b" % (call.method.encode("ascii"), call.path, body)
+    asked_for = b"%b %b\0%b" % (call.target.method.encode("ascii"), call.target.path, body)
     return ask._replace(
-        idempotency_digest=hashlib.sha256(owner + call.head.idempotency_key).hexdigest(),
+        idempotency_digest=hashlib.sha256(owner + call.target.head.idempotency_key).hexdigest(),
         body_digest=hashlib.sha256(asked_for).hexdigest(),
     )

@@ -67,7 +67,7 @@ class Answer:
             else:
                 await self._more(self._source)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Give up what was not read; an unfinished answer costs the connection. May be repeated."""
         source = self._source
         self.fail(UpstreamBroken("The answer was closed before its end."))

@@ -86,7 +86,7 @@ class App:
         # The top of the app: whatever nobody expected is logged here, and nowhere else.
         except Exception:
             self._metrics.faults.inc()
-            _log.exception("call_failed", request_id=call.id, agent=call.agent)
+            _log.exception("call_failed", request_id=call.id, agent=call.target.agent)
             declined = Declined(Problem("internal_error", "The gateway failed."), tongue_of(call))
         if declined is None:
             self._metrics.calls.count("forwarded")
@@ -113,9 +113,7 @@ async def tell(problem: Problem, tongue: Tongue, request_id: str, outgoing: Outg
     headers, body = render(problem, tongue, request_id)
     if problem.error == "draining":
         headers.append((b"connection", b"close"))
-        await outgoing(
-            {"type": "http.response.start", "status": problem.status, "headers": headers}
-        )
+        await outgoing.begin(problem.status, headers, b"")
         await outgoing({"type": "http.response.body", "body": body})
         return
-    await outgoing.whole(problem.status, headers, body)
+    await outgoing.whole(problem.status, headers, b"", body)

@@ -220,27 +220,28 @@ class CallerConnection(HttpToolsProtocol):
 
 
 def _write_whole(
-    cycle: RequestResponseCycle, status: int, headers: Sequence[Header], body: bytes
+    cycle: RequestResponseCycle, status: int, headers: Sequence[Header], lines: bytes, body: bytes
 ) -> bool:
     """Write an answer in one piece, as uvicorn would in two; return whether that was possible.
 
     What it is not for takes the ordinary way. A line break in a header or another length does too,
-    and is refused there.
+    and is refused there; ``lines`` are ours and need not be looked at.
     """
     if not cycle.keep_alive or cycle.disconnected or cycle.flow.write_paused:
         return False
     if status in _BODILESS or cycle.scope["method"] == "HEAD":
         return False
-    lines, length = header_lines(headers), b"content-length: %d\r\n" % len(body)
-    if lines.count(b"\n") != len(headers) or b"\0" in lines:
+    passed = STATUS_LINE[status] + header_lines(headers)
+    if passed.count(b"\n") != len(headers) + 1 or b"\0" in passed:
         return False
-    head = STATUS_LINE[status] + lines
-    stated = head.count(_LENGTH)
-    if stated and (stated > 1 or b"\r\n" + length not in head):
+    length = b"\r\ncontent-length: %d\r\n" % len(body)
+    stated = passed.count(_LENGTH)
+    if stated and (stated > 1 or length not in passed):
         return False
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    cycle.transport.write(head + (b"" if stated else length) + b"\r\n" + body)
+    framing = b"\r\n" if stated else length[2:] + b"\r\n"
+    cycle.transport.write(b"%b%b%b%b" % (passed, lines, framing, body))
     cycle.message_event.set()
     cycle.on_response()
     return True

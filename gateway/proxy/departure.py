@@ -5,6 +5,7 @@ read from its end. That has a bound, after which the call is given up and what w
 """
 
 import asyncio
+from typing import Any
 
 from gateway.proxy.body import Receive
 
@@ -14,36 +15,70 @@ DRAIN_S = 30.0
 
 
 class Departure:
-    """Watches the caller of the running task until ``close``; cancels it ``drain_s`` too late.
+    """The caller of one call; ``is_over`` says that the call was cancelled because it has left."""
 
-    Nothing else may call ``receive`` meanwhile. ``is_over`` says that the cancellation was ours.
-    """
+    __slots__ = ("_call", "_receive", "_watch", "is_over", "since_s")
 
-    __slots__ = ("_call", "_drain_s", "_receive", "_timer", "_watch", "is_over")
-
-    def __init__(
-        self, receive: Receive, loop: asyncio.AbstractEventLoop, drain_s: float = DRAIN_S
-    ) -> None:
+    def __init__(self, receive: Receive, call: "asyncio.Task[Any] | None", since_s: float) -> None:
         self.is_over = False
+        self.since_s = since_s
         self._receive = receive
-        self._drain_s = drain_s
-        self._call = asyncio.current_task(loop)
+        self._call = call
         self._watch: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(_WATCH_AFTER_S, self._begin)
+
+    def watch(self, drain_s: float) -> None:
+        """Begin to wait until the caller leaves, and ``drain_s`` longer; may be repeated."""
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._wait(drain_s), name="departure")
 
     def close(self) -> None:
         """Stop watching."""
-        self._timer.cancel()
         if self._watch is not None:
             self._watch.cancel()
 
-    def _begin(self) -> None:
-        self._watch = asyncio.create_task(self._wait(), name="departure")
-
-    async def _wait(self) -> None:
+    async def _wait(self, drain_s: float) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        await asyncio.sleep(self._drain_s)
+        await asyncio.sleep(drain_s)
         if self._call is not None:
             self.is_over = True
             self._call.cancel()
+
+
+class Departures:
+    """Watches the callers of the calls that run: one look a second for all of them.
+
+    A timer for each call would cost every short one its share.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, drain_s: float = DRAIN_S) -> None:
+        self._loop = loop
+        self._drain_s = drain_s
+        self._running: set[Departure] = set()
+        self._is_looking = False
+
+    def begin(self, receive: Receive) -> Departure:
+        """Watch the caller of the running task until ``end``, after which it has left too long.
+
+        Nothing else may call ``receive`` meanwhile.
+        """
+        departure = Departure(receive, asyncio.current_task(self._loop), self._loop.time())
+        self._running.add(departure)
+        if not self._is_looking:
+            self._is_looking = True
+            self._loop.call_later(_WATCH_AFTER_S, self._look)
+        return departure
+
+    def end(self, departure: Departure) -> None:
+        """Stop watching a caller whose call has ended."""
+        self._running.discard(departure)
+        departure.close()
+
+    def _look(self) -> None:
+        self._is_looking = bool(self._running)
+        if self._running:
+            before_s = self._loop.time() - _WATCH_AFTER_S
+            for departure in self._running:
+                if departure.since_s <= before_s:
+                    departure.watch(self._drain_s)
+            self._loop.call_later(_WATCH_AFTER_S, self._look)

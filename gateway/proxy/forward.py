@@ -11,9 +11,9 @@ from gateway.errors import BadRequest, UpstreamBroken, UpstreamError, UpstreamUn
 from gateway.proxy import problem
 from gateway.proxy.admission import Admitted
 from gateway.proxy.body import BodyTooLarge, CallerLeft, Receive, stream_body
-from gateway.proxy.departure import Departure
+from gateway.proxy.departure import Departures
 from gateway.proxy.exposure import Exposure
-from gateway.proxy.head import budget_headers
+from gateway.proxy.head import budget_lines
 from gateway.proxy.invocation import Invocation
 from gateway.proxy.meter import Metered
 from gateway.proxy.origin import Site
@@ -40,8 +40,7 @@ class Forwarding:
         self._metrics = metrics
         self._body_bytes_max = body_bytes_max
         self._breakers: dict[Site, Breaker] = {}
-        # Kept, because looking up the running one asks the kernel for the process id each time.
-        self._loop = asyncio.get_running_loop()
+        self._departures = Departures(asyncio.get_running_loop())
 
     async def forward(
         self,
@@ -59,20 +58,20 @@ class Forwarding:
             CallerLeft: the caller left before its request was complete, or too long ago.
         """
         # A body that is still to be read has the ear of the connection.
-        departure = Departure(receive, self._loop) if admitted.body is not None else None
+        departure = self._departures.begin(receive) if admitted.body is not None else None
         try:
             ask, held = admitted.reservation.ask, admitted.reservation.held
             visible = self._exposure.shows_all or await self._exposure.shows(
                 ask.org, ask.key_digest, held.budget
             )
-            headers = budget_headers(call.id, ask.org, held, visible=visible)
+            lines = budget_lines(call.id, ask.org, held, visible=visible)
             sent_s = time.perf_counter()
             answer = await self._sent(admitted, receive)
             if isinstance(answer, Problem):
                 return answer
             upstream_s = time.perf_counter() - sent_s
             self._metrics.upstream_seconds.observe(upstream_s)
-            passport = Passport(headers, call, began_s, admitted.store_s, upstream_s)
+            passport = Passport(lines, call, began_s, admitted.reservation.store_s, upstream_s)
             relay = Relay(admitted.reservation, admitted.metering, answer, outgoing)
             try:
                 return await relay.run(passport)
@@ -87,7 +86,7 @@ class Forwarding:
             return _stopped(admitted.reservation)
         finally:
             if departure is not None:
-                departure.close()
+                self._departures.end(departure)
             # Whatever was sent has been settled by now.
             admitted.reservation.release()
 

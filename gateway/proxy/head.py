@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gateway.domain.key import KeyText, read_key
 from gateway.domain.money import cents_from_microcents
@@ -37,7 +38,7 @@ _CALLER_HOP = _ONE_HOP | {b"proxy-authorization", b"content-length", b"expect", 
 _PERSISTENCE = (b"keep-alive", b"close")
 
 
-class RequestHead(NamedTuple):
+class RequestHead(Struct, frozen=True):
     """What the gateway reads in a request's headers, and the ones that go to the upstream.
 
     ``key`` is the caller's key of this gateway, None where none was shown in the right form; it
@@ -171,37 +172,44 @@ def read_answer_head(headers: Sequence[Header], status: int) -> tuple[Headers, d
     ], by_name
 
 
-def budget_headers(request_id: str, org: str, held: Held, *, visible: bool) -> Headers:
-    """Return what an admitted answer says of its reservation.
+def budget_lines(request_id: str, org: str, held: Held, *, visible: bool) -> bytes:
+    """Return what an admitted answer says of its reservation, as it goes over the wire.
 
     ``visible`` is false where the caller may not see what is left of this budget.
     """
-    headers = [
-        (b"budget-request-id", request_id.encode()),
-        (b"budget-source", b"upstream"),
-    ]
+    lines = b"budget-request-id: %b\r\nbudget-source: upstream\r\n" % request_id.encode()
     if held.budget:
-        headers.append((b"budget-id", f"{org}:{held.budget}".encode()))
+        lines += b"budget-id: %b:%b\r\n" % (org.encode(), held.budget.encode())
         if visible:
-            headers.append((b"budget-remaining", cents_bytes(held.available_microcents)))
+            lines += b"budget-remaining: %b\r\n" % _cents(held.available_microcents)
         if held.resets_ms:
-            headers.append((b"budget-reset", _instant(held.resets_ms)))
+            lines += b"budget-reset: %b\r\n" % _instant(held.resets_ms)
     if held.warnings:
         warned = ", ".join(f"{org}:{budget}" for budget in held.warnings)
-        headers.append((b"budget-warning", warned.encode()))
-    return headers
+        lines += b"budget-warning: %b\r\n" % warned.encode()
+    return lines
 
 
-def cents_bytes(amount_microcents: int) -> bytes:
-    """Return an amount as a header says it: plain decimal cents."""
-    return cents_from_microcents(amount_microcents).encode()
+def cost_line(cost_microcents: int) -> bytes:
+    """Return what a call has cost, in cents."""
+    return b"budget-cost: %b\r\n" % _cents(cost_microcents)
 
 
-def server_timing(total_s: float, store_s: float, upstream_s: float) -> Header:
+def timing_line(total_s: float, store_s: float, upstream_s: float) -> bytes:
     """Return where the time went, in milliseconds; ``gw`` is what the gateway itself took."""
     own_s = total_s - store_s - upstream_s
-    text = b"gw;dur=%.3f, redis;dur=%.3f, upstream;dur=%.3f"
-    return (b"server-timing", text % (own_s * 1e3, store_s * 1e3, upstream_s * 1e3))
+    text = b"server-timing: gw;dur=%.3f, redis;dur=%.3f, upstream;dur=%.3f\r\n"
+    return text % (own_s * 1e3, store_s * 1e3, upstream_s * 1e3)
+
+
+def headers_in(lines: bytes) -> Headers:
+    """Return the headers that these lines of ours are made of."""
+    pairs = [line.partition(b": ") for line in lines.split(b"\r\n")[:-1]]
+    return [(name, value) for name, _, value in pairs]
+
+
+def _cents(amount_microcents: int) -> bytes:
+    return cents_from_microcents(amount_microcents).encode()
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.domain.agent import Dialect
-from gateway.proxy.agents import voice_of
+from gateway.proxy.agents import Route, voice_of
 from gateway.proxy.dialect import Tongue, rpc_tongue
 from gateway.proxy.head import RequestHead, read_request_head
 from gateway.proxy.ids import new_id
@@ -16,13 +16,18 @@ _PREFIX = b"/agents/"
 ARRIVAL = "budget.arrival"
 
 
-class Target(Struct, frozen=True):
-    """What a head asks for: an agent, and what of it. ``path`` begins below the agent."""
+class Target(Struct):
+    """What a head asks for: an agent, and what of it. ``path`` begins below the agent.
+
+    ``onward`` is how it goes on to a route: made by whoever sends it there first, and true for
+    as long as the agent has this very route.
+    """
 
     agent: str
     method: str
     path: bytes
     head: RequestHead
+    onward: tuple[Route, bytes] | None = None
 
 
 class Arrival(Struct, frozen=True):
@@ -38,29 +43,17 @@ class Arrival(Struct, frozen=True):
 
 
 class Invocation(Struct, frozen=True):
-    """A call of an agent, as ``Target`` and ``Arrival`` say, with a fresh id."""
+    """A call of an agent as it has arrived, with a fresh id."""
 
     id: str
-    agent: str
-    method: str
-    path: bytes
-    head: RequestHead
+    target: Target
     body_length: int | None
     body: bytes | None = None
 
 
 def invocation_of(arrival: Arrival) -> Invocation:
-    """Return the call that has arrived, with a fresh id."""
-    target = arrival.target
-    return Invocation(
-        new_id(),
-        target.agent,
-        target.method,
-        target.path,
-        target.head,
-        arrival.body_length,
-        arrival.body,
-    )
+    """Return the call that has arrived."""
+    return Invocation(new_id(), arrival.target, arrival.body_length, arrival.body)
 
 
 def arrival_in(scope: Mapping[str, Any]) -> Arrival | None:
@@ -89,4 +82,4 @@ def read_arrival(scope: Mapping[str, Any]) -> Arrival | None:
 def tongue_of(call: Invocation, dialect: Dialect = "auto", body: bytes | None = None) -> Tongue:
     """Return how the caller expects to be told, by what is known of its call."""
     rpc = rpc_tongue(body) if body else None
-    return rpc or Tongue(voice_of(dialect, call.path))
+    return rpc or Tongue(voice_of(dialect, call.target.path))

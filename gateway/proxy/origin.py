@@ -2,12 +2,13 @@
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gateway.domain.origin import DOT_SEGMENT, Origin, Site, origin_of
 from gateway.errors import BadRequest
 
-__all__ = ["Origin", "Site", "UpstreamHead", "origin_of", "request_head"]
+__all__ = ["Origin", "Site", "UpstreamHead", "origin_of", "request_head", "request_start"]
 
 # Most calls name one of a few paths; longer ones would fill the memory.
 _KNOWN_PATH_BYTES_MAX = 256
@@ -17,7 +18,7 @@ _EXPECT_BODY = (b"POST", b"PUT", b"PATCH")
 _PATH = re.compile(rb"/[^\x00-\x20\x7f#]*")
 
 
-class UpstreamHead(NamedTuple):
+class UpstreamHead(Struct, frozen=True, gc=False):
     """The head of a request as it goes over the wire; ``length`` None is a chunked body."""
 
     method: bytes
@@ -25,13 +26,11 @@ class UpstreamHead(NamedTuple):
     length: int | None
 
 
-def request_head(
-    origin: Origin, method: bytes, raw_path: bytes, lines: bytes, body_length: int | None
-) -> UpstreamHead:
-    """Return the head of a request to ``raw_path`` (with its query) below the origin's path.
+def request_start(origin: Origin, method: bytes, raw_path: bytes, lines: bytes) -> bytes:
+    """Return a head without its end: a request to ``raw_path`` (with its query) below the origin.
 
     ``lines`` are its headers as ``head.header_lines`` gives them, without those that say how it
-    is framed. ``body_length`` None makes the body chunked.
+    is framed.
 
     Raises:
         BadRequest: the path has dot segments or would break the framing.
@@ -41,14 +40,18 @@ def request_head(
         raise BadRequest("The path holds dot segments or characters that must be encoded.")
     if method == b"CONNECT":
         raise BadRequest("CONNECT asks for a tunnel, which this gateway does not open.")
-    if body_length is None:
-        framing = b"transfer-encoding: chunked\r\n"
-    elif body_length or method in _EXPECT_BODY:
-        framing = b"content-length: " + str(body_length).encode() + b"\r\n"
-    else:
-        framing = b""
     place = method + b" " + origin.base + path + b" HTTP/1.1\r\nhost: " + origin.authority
-    text = place + b"\r\n" + lines + _VIA + framing + b"\r\n"
+    return place + b"\r\n" + lines + _VIA
+
+
+def request_head(method: bytes, start: bytes, body_length: int | None) -> UpstreamHead:
+    """Return the whole head that begins like this; ``body_length`` None makes the body chunked."""
+    if body_length is None:
+        text = start + b"transfer-encoding: chunked\r\n\r\n"
+    elif body_length or method in _EXPECT_BODY:
+        text = b"%bcontent-length: %d\r\n\r\n" % (start, body_length)
+    else:
+        text = start + b"\r\n"
     return UpstreamHead(method, text, body_length)
 
 

@@ -4,15 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.proxy.body import Message, Send
-from gateway.proxy.head import Header
+from gateway.proxy.head import Header, headers_in
 
 # Where a connection offers it, in ``extensions`` of the ASGI scope.
 WHOLE = "budget.whole"
-Whole = Callable[[int, Sequence[Header], bytes], bool]
+Whole = Callable[[int, Sequence[Header], bytes, bytes], bool]
 
 
 class Outgoing:
-    """Where answers go; ``started`` is whether one has begun."""
+    """Where answers go; ``started`` is whether one has begun.
+
+    ``headers`` are those that passed, ``lines`` our own as they go over the wire.
+    """
 
     __slots__ = ("_send", "_whole", "started")
 
@@ -26,10 +29,16 @@ class Outgoing:
         self.started = True
         await self._send(message)
 
-    async def whole(self, status: int, headers: Sequence[Header], body: bytes) -> None:
+    async def begin(self, status: int, headers: Sequence[Header], lines: bytes) -> None:
+        """Send the head of an answer."""
+        both = [*headers, *headers_in(lines)]
+        await self({"type": "http.response.start", "status": status, "headers": both})
+
+    async def whole(
+        self, status: int, headers: Sequence[Header], lines: bytes, body: bytes
+    ) -> None:
         """Send an answer that is complete; the connection writes it at once if it can."""
         self.started = True
-        if self._whole is not None and self._whole(status, headers, body):
-            return
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        if self._whole is None or not self._whole(status, headers, lines, body):
+            await self.begin(status, headers, lines)
+            await self._send({"type": "http.response.body", "body": body})

@@ -17,24 +17,24 @@ _TOLD_MAX = 200
 
 def needs_body(agent: Agent, call: Invocation) -> bool:
     """Say whether a call can only be asked for with its whole body at hand."""
-    return agent.pricing.mode == "tokens" or bool(call.head.idempotency_key)
+    return agent.pricing.mode == "tokens" or bool(call.target.head.idempotency_key)
 
 
 def metering_for(
     call: Invocation, agent: Agent, body: bytes | None, price_of: PriceOf
 ) -> Metering | Problem:
     """Return the quote of a call and what its meter must know, or why it has none."""
-    is_read = agent.pricing.mode == "tokens" and call.method not in FREE_METHODS
+    is_read = agent.pricing.mode == "tokens" and call.target.method not in FREE_METHODS
     message = _json_object(body) if is_read and body else None
     named = (message or {}).get("model")
     model = named if isinstance(named, str) else ""
     price = price_of(model) if model else None
-    quote = quote_for(agent, Call(call.method, len(body or b""), message), price)
+    quote = quote_for(agent, Call(call.target.method, len(body or b""), message), price)
     if not isinstance(quote, Quote):
         told = model[:_TOLD_MAX]
         which = f"the model {told!r}" if told else "a body that names no model"
         return Problem("price_unknown", f"There is no price for {which}.", {"model": told})
-    refusal = _above_ceiling(call.head.max_cost_cents, quote)
+    refusal = _above_ceiling(call.target.head.max_cost_cents, quote)
     return refusal or Metering(agent, quote, model, price_of, price)
 
 

@@ -3,14 +3,15 @@
 import asyncio
 import time
 from functools import lru_cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gateway.errors import UpstreamError
 from gateway.proxy import problem
 from gateway.proxy.agents import voice_of
 from gateway.proxy.answer import Answer
 from gateway.proxy.dialect import Tongue, broken_event
-from gateway.proxy.head import Headers, cents_bytes, read_answer_head, server_timing
+from gateway.proxy.head import cost_line, read_answer_head, timing_line
 from gateway.proxy.invocation import Invocation
 from gateway.proxy.meter import Meter, Metered, Metering
 from gateway.proxy.outgoing import Outgoing
@@ -22,10 +23,10 @@ WHOLE_BYTES_MAX = 256 * 1024
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
-class Passport(NamedTuple):
+class Passport(Struct, frozen=True):
     """What the gateway says of a call beside the upstream's own words."""
 
-    headers: Headers
+    lines: bytes
     call: Invocation
     began_s: float
     store_s: float
@@ -66,7 +67,7 @@ class Relay:
             return None
         except UpstreamError as error:
             metered = self._end(is_complete=False)
-            fault = problem.of_error(error, metered.cost_microcents if metered else 0)
+            fault = problem.of_error(error, _charge(metered))
             if self._started:
                 await self._say(fault, passport)
             return fault
@@ -78,7 +79,7 @@ class Relay:
         finally:
             # What fell out of every path above is a fault of ours: charge what was seen.
             self._end(is_complete=False)
-            await self._answer.aclose()
+            self._answer.close()
 
     async def _gather(self, pieces: list[bytes]) -> bool:
         """Collect the answer where it tells its cost; say if it is whole."""
@@ -97,13 +98,15 @@ class Relay:
         metered = self._end(is_complete=True)
         # The event loop writes the settle first: who has the answer finds it spent.
         await asyncio.sleep(0)
-        headers = self._headers(_cost_header(metered), passport)
+        lines = _lines(passport, _charge(metered))
         self._started = True
-        await self._send.whole(self._answer.status, headers, body)
+        await self._send.whole(self._answer.status, self._passed, lines, body)
 
     async def _send_on(self, pieces: list[bytes], passport: Passport) -> None:
-        cost = _cost_header(self.meter.result()) if self.meter.known else []
-        await self._send_head(cost, passport)
+        cost_microcents = _charge(self.meter.result()) if self.meter.known else None
+        self._started = True
+        lines = _lines(passport, cost_microcents)
+        await self._send.begin(self._answer.status, self._passed, lines)
         for piece in pieces:
             await self._pass_on(piece)
         last = b""
@@ -118,18 +121,6 @@ class Relay:
         await asyncio.sleep(0)
         await self._send({"type": "http.response.body", "body": last})
 
-    def _headers(self, cost: Headers, passport: Passport) -> Headers:
-        total_s = time.perf_counter() - passport.began_s
-        timing = server_timing(total_s, passport.store_s, passport.upstream_s)
-        return [*self._passed, *passport.headers, *cost, timing]
-
-    async def _send_head(self, cost: Headers, passport: Passport) -> None:
-        headers = self._headers(cost, passport)
-        self._started = True
-        await self._send(
-            {"type": "http.response.start", "status": self._answer.status, "headers": headers}
-        )
-
     async def _pass_on(self, chunk: bytes) -> None:
         self.meter.feed(chunk)
         self._ended_event = chunk.endswith(_EVENT_ENDS)
@@ -143,7 +134,7 @@ class Relay:
         Not inside an event: what is added there becomes a part of it.
         """
         if self._is_events and self._length is None and self._ended_event:
-            voice = voice_of(self.meter.dialect, passport.call.path)
+            voice = voice_of(self.meter.dialect, passport.call.target.path)
             event = broken_event(fault, Tongue(voice), passport.call.id)
             await self._send({"type": "http.response.body", "body": event})
 
@@ -167,5 +158,13 @@ def _kind(content_type: bytes) -> tuple[bool, bool]:
     return media_type == b"text/event-stream", is_json
 
 
-def _cost_header(metered: Metered | None) -> Headers:
-    return [(b"budget-cost", cents_bytes(metered.cost_microcents if metered else 0))]
+def _lines(passport: Passport, cost_microcents: int | None) -> bytes:
+    """Return our own headers; the cost where it is known before the head is sent."""
+    total_s = time.perf_counter() - passport.began_s
+    timing = timing_line(total_s, passport.store_s, passport.upstream_s)
+    cost = b"" if cost_microcents is None else cost_line(cost_microcents)
+    return passport.lines + cost + timing
+
+
+def _charge(metered: Metered | None) -> int:
+    return metered.cost_microcents if metered else 0

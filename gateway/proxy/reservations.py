@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from typing import NamedTuple
 
 import orjson
 import structlog
+from msgspec import Struct
 
 from gateway.budgets.changes import Settlement
 from gateway.budgets.verbs import Budgets
@@ -24,54 +24,43 @@ _TTL_MIN_MS = 1000
 _log = structlog.get_logger()
 
 
-class Caller(NamedTuple):
+class Caller(Struct, frozen=True, gc=False):
     """Who pays: what the key text said, and what the journal remembers of the call."""
 
     key_id: str
     tags: str = ""
 
 
-class Reservation:
+class Reservation(Struct, eq=False):
     """One hold. The first of ``settle`` and ``release`` counts, any later one does nothing.
 
-    ``cost_microcents`` is what it was settled with, None where it was not.
+    ``cost_microcents`` is what it was settled with, None where it was not; ``store_s`` how long
+    Redis took to answer. ``ttl_ms`` is 0 until the first look at a call that runs for long.
     """
 
-    __slots__ = (
-        "_keeper",
-        "ask",
-        "caller",
-        "cost_microcents",
-        "ended",
-        "extend_at_ms",
-        "held",
-        "started_s",
-        "ttl_ms",
-    )
-
-    def __init__(self, keeper: "Reservations", ask: Ask, held: Held, caller: Caller) -> None:
-        self._keeper = keeper
-        self.ask = ask
-        self.held = held
-        self.caller = caller
-        self.ended = False
-        self.cost_microcents: int | None = None
-        self.started_s = time.monotonic()
-        self.ttl_ms = 0
-        self.extend_at_ms = 0
+    keeper: "Reservations"
+    ask: Ask
+    held: Held
+    caller: Caller
+    held_s: float
+    store_s: float
+    ended: bool = False
+    cost_microcents: int | None = None
+    ttl_ms: int = 0
+    extend_at_s: float = 0.0
 
     def settle(self, metered: Metered, status: int) -> None:
         """Queue the cost; it is on its way to Redis after one more turn of the event loop."""
         if not self.ended:
             self.ended = True
             self.cost_microcents = metered.cost_microcents
-            self._keeper.settle(self, metered, status)
+            self.keeper.settle(self, metered, status)
 
     def release(self) -> None:
         """Give the hold back: the call has cost nothing."""
         if not self.ended:
             self.ended = True
-            self._keeper.release(self)
+            self.keeper.release(self)
 
 
 class Reservations:
@@ -118,14 +107,11 @@ class Reservations:
         except asyncio.CancelledError:
             self._settlements.release(Release(ask.org, ask.agent, ask.id, ""))
             raise
-        self._metrics.reserve_seconds.observe(time.perf_counter() - began_s)
-        return self._opened(ask, outcome, caller) if isinstance(outcome, Held) else outcome
-
-    def _opened(self, ask: Ask, held: Held, caller: Caller) -> Reservation:
-        reservation = Reservation(self, ask, held, caller)
-        server_ms = time.time_ns() // 1_000_000 - (self._budgets.wire.skew_ms or 0)
-        reservation.ttl_ms = max(_TTL_MIN_MS, held.deadline_ms - server_ms)
-        reservation.extend_at_ms = _now_ms() + reservation.ttl_ms // _TRIES
+        held_s = time.perf_counter()
+        self._metrics.reserve_seconds.observe(held_s - began_s)
+        if not isinstance(outcome, Held):
+            return outcome
+        reservation = Reservation(self, ask, outcome, caller, held_s, held_s - began_s)
         self._open[ask.id] = reservation
         return reservation
 
@@ -140,7 +126,7 @@ class Reservations:
             "price_id": metered.price_id,
             "source": metered.source,
             "status": status,
-            "duration_ms": int((time.monotonic() - reservation.started_s) * 1000),
+            "duration_ms": int((time.perf_counter() - reservation.held_s) * 1000),
             "key_id": reservation.caller.key_id,
         }
         if reservation.caller.tags:
@@ -167,13 +153,22 @@ class Reservations:
         # One look for all calls: a timer for each would cost every short call its share.
         while True:
             await asyncio.sleep(_LOOK_INTERVAL_S)
-            now_ms = _now_ms()
+            now_s = time.perf_counter()
             for reservation in list(self._open.values()):
-                if now_ms >= reservation.extend_at_ms:
-                    reservation.extend_at_ms = now_ms + reservation.ttl_ms // _TRIES
+                if not reservation.ttl_ms:
+                    self._plan(reservation, now_s)
+                if now_s >= reservation.extend_at_s:
+                    reservation.extend_at_s = now_s + reservation.ttl_ms / 1000 / _TRIES
                     task = asyncio.create_task(self._extend(reservation))
                     self._extensions.add(task)
                     task.add_done_callback(self._extensions.discard)
+
+    def _plan(self, reservation: Reservation, now_s: float) -> None:
+        """Find out how long a hold lives by the clock of Redis, and when to extend it first."""
+        age_ms = int((now_s - reservation.held_s) * 1000)
+        held_ms = time.time_ns() // 1_000_000 - (self._budgets.wire.skew_ms or 0) - age_ms
+        reservation.ttl_ms = max(_TTL_MIN_MS, reservation.held.deadline_ms - held_ms)
+        reservation.extend_at_s = reservation.held_s + reservation.ttl_ms / 1000 / _TRIES
 
     async def _extend(self, reservation: Reservation) -> None:
         ask = reservation.ask._replace(ttl_ms=reservation.ttl_ms)
@@ -184,7 +179,3 @@ class Reservations:
             return
         if isinstance(outcome, Gone) and not reservation.ended:
             _log.warning("hold_expired_under_a_running_call", reservation_id=ask.id, org=ask.org)
-
-
-def _now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000

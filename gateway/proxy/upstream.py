@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable
 from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamBroken, UpstreamUnreachable
 from gateway.proxy.answer import Answer
-from gateway.proxy.origin import Origin, Site, UpstreamHead, origin_of, request_head
+from gateway.proxy.origin import Origin, Site, UpstreamHead, origin_of
 from gateway.proxy.request_body import begun, opening, remainder
 from gateway.proxy.upstream_connection import UpstreamConnection
 
-__all__ = ["Answer", "Origin", "UpstreamHead", "Upstreams", "origin_of", "request_head"]
+__all__ = ["Answer", "Origin", "UpstreamHead", "Upstreams", "origin_of"]
 
 # RFC 9110 9.2.2: what may be run twice. POST may not: it costs money.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))

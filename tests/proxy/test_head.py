@@ -8,10 +8,11 @@ from gateway.proxy.head import (
     HEAD_BYTES_MAX,
     IDEMPOTENCY_KEY_MAX,
     Header,
-    budget_headers,
+    budget_lines,
+    headers_in,
     read_answer_head,
     read_request_head,
-    server_timing,
+    timing_line,
 )
 
 _KEY = b"bgk_acme_k1_secret"
@@ -165,7 +166,9 @@ def test_answer_without_body_has_no_length(status: int) -> None:
 
 def test_budget_headers_of_a_hold() -> None:
     """An admitted answer names reservation, budget, what is left, the reset and warnings."""
-    assert budget_headers("01REQ", "acme", _HELD, visible=True) == [
+    lines = budget_lines("01REQ", "acme", _HELD, visible=True)
+
+    assert headers_in(lines) == [
         (b"budget-request-id", b"01REQ"),
         (b"budget-source", b"upstream"),
         (b"budget-id", b"acme:agent.researcher.day"),
@@ -177,20 +180,16 @@ def test_budget_headers_of_a_hold() -> None:
 
 def test_budget_headers_hide_amounts() -> None:
     """What is left is not told where the caller may not see it."""
-    names = [
-        name
-        for name, _ in budget_headers(
-            "01REQ", "acme", _HELD._replace(budget="org.total", resets_ms=0), visible=False
-        )
-    ]
+    held = _HELD._replace(budget="org.total", resets_ms=0)
 
-    assert b"budget-remaining" not in names
-    assert b"budget-reset" not in names
+    lines = budget_lines("01REQ", "acme", held, visible=False)
+
+    assert b"budget-remaining" not in lines
+    assert b"budget-reset" not in lines
 
 
 def test_server_timing_adds_up() -> None:
     """The three parts are milliseconds and sum to the whole."""
-    assert server_timing(0.010, 0.002, 0.007) == (
-        b"server-timing",
-        b"gw;dur=1.000, redis;dur=2.000, upstream;dur=7.000",
+    assert timing_line(0.010, 0.002, 0.007) == (
+        b"server-timing: gw;dur=1.000, redis;dur=2.000, upstream;dur=7.000\r\n"
     )

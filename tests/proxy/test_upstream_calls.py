@@ -6,7 +6,8 @@ import pytest
 
 from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from gateway.proxy.upstream import Upstreams, origin_of, request_head
+from gateway.proxy.origin import Origin, UpstreamHead, origin_of, request_head, request_start
+from gateway.proxy.upstream import Upstreams
 from tests.stub_upstream import StubUpstream, stub_upstream
 from tests.upstream_answers import Answering, die, hang, openai_chat, openai_chat_events, sse_answer
 
@@ -14,15 +15,19 @@ QUICK = Timeouts(connect_s=1.0, read_s=0.2, idle_s=0.2)
 BODY = b'{"model":"gpt-4o-mini"}'
 
 
+def _head(origin: Origin, path: bytes, lines: bytes) -> UpstreamHead:
+    return request_head(b"POST", request_start(origin, b"POST", path, lines), len(BODY))
+
+
 async def call(upstreams: Upstreams, stub: StubUpstream) -> tuple[int, bytes]:
     """Post a body and return status and body of the answer."""
     origin = origin_of(stub.url)
-    head = request_head(origin, b"POST", b"/v1/x%20y?a=1", b"x-own: 1\r\n", len(BODY))
+    head = _head(origin, b"/v1/x%20y?a=1", b"x-own: 1\r\n")
     answer = await upstreams.send(origin, head, BODY, QUICK)
     try:
         return answer.status, b"".join([chunk async for chunk in answer.chunks()])
     finally:
-        await answer.aclose()
+        answer.close()
 
 
 async def test_call_and_answer_pass_unchanged() -> None:
@@ -63,7 +68,7 @@ async def test_upstream_that_is_not_there_never_ran() -> None:
         url = stub.url
     upstreams = Upstreams()
     origin = origin_of(url)
-    head = request_head(origin, b"POST", b"/", b"", len(BODY))
+    head = _head(origin, b"/", b"")
 
     with pytest.raises(UpstreamUnreachable):
         await upstreams.send(origin, head, BODY, QUICK)

@@ -47,7 +47,7 @@ async def test_answer_that_would_break_the_framing_is_not_written_whole(header: 
     """Another length than the body's, a line break or NUL: the server breaks the answer off."""
 
     async def app(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-        await Outgoing(scope, send).whole(200, [header], b"{}")
+        await Outgoing(scope, send).whole(200, [header], b"", b"{}")
 
     async with listening(app) as port, wire(port) as caller:
         await caller.send(request("/agents/researcher/x", method="GET"))
@@ -62,7 +62,7 @@ async def test_whole_answer_leaves_the_connection_open() -> None:
     lengths = iter([[], [(b"content-length", b"2")]])
 
     async def app(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-        await Outgoing(scope, send).whole(200, next(lengths), b"{}")
+        await Outgoing(scope, send).whole(200, next(lengths), b"x-own: 1\r\n", b"{}")
 
     async with listening(app) as port, wire(port) as caller:
         for _ in range(2):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.proxy.departure import Departure
+from gateway.proxy.departure import Departure, Departures
 from tests.proxy import acme
 from tests.proxy.faults.raw_call import raw_call
 from tests.proxy.gateways import PlaneGateway
@@ -108,7 +108,8 @@ async def test_departure_ends_a_call_that_is_not_read_by_anyone() -> None:
         return {"type": "http.disconnect"}
 
     async def call() -> None:
-        departures.append(Departure(receive, asyncio.get_running_loop(), drain_s=0.0))
+        watched = Departures(asyncio.get_running_loop(), drain_s=0.0)
+        departures.append(watched.begin(receive))
         await asyncio.Event().wait()
 
     task = asyncio.create_task(call())
@@ -129,9 +130,10 @@ async def test_departure_that_was_closed_cancels_nothing() -> None:
         return {"type": "http.disconnect"}
 
     async def call() -> bool:
-        departure = Departure(receive, asyncio.get_running_loop(), drain_s=0.0)
+        watched = Departures(asyncio.get_running_loop(), drain_s=0.0)
+        departure = watched.begin(receive)
         await asked.wait()
-        departure.close()
+        watched.end(departure)
         left.set()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
