@@ -22,7 +22,7 @@ from gateway.domain.usage import Usage
 from gateway.errors import BadRequest
 from gateway.proxy.agents import voice_of
 from gateway.proxy.credentials import Credentials
-from gateway.proxy.head import Header, read_answer_head, read_request_head
+from gateway.proxy.head import Header, read_request_head
 from gateway.proxy.invocation import Invocation, Target
 from gateway.proxy.meter import Meter, Metered, Metering
 from gateway.proxy.origin import origin_of, request_start
@@ -184,8 +184,7 @@ async def _ask(request: _Request, metering: Metering) -> _Answered:
         method, url, sent, body = request
         built = client.build_request(method, url, headers=sent, content=body)
         answer = await client.send(built, stream=True)
-        headers = [(name.lower(), value) for name, value in answer.headers.raw]
-        _, by_name = read_answer_head(headers, answer.status_code)
+        by_name = {name.lower(): value for name, value in answer.headers.raw}
         media_type = by_name.get(b"content-type", b"").partition(b";")[0].strip().lower()
         is_stream = media_type == b"text/event-stream"
         meter = Meter(metering, answer.status_code, by_name, is_stream)

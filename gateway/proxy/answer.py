@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from msgspec import Struct
+
 from gateway.errors import UpstreamBroken
 
 Header = tuple[bytes, bytes]
@@ -25,26 +27,25 @@ class Source(Protocol):
         """Close the connection."""
 
 
-class Answer:
+class Answer(Struct, eq=False):
     """Status, headers and body of one answer.
 
     Header names are in lower case; values, order and duplicates are the upstream's, hop-by-hop
-    headers included. ``body`` is the whole body where it came together with the head, else None:
-    then ``chunks`` yields it. An answer must be read to its end or closed.
+    headers included; ``by_name`` has the last of each name. ``body`` is the whole body where it
+    came together with the head, else None: then ``chunks`` yields it, as it comes from the
+    source. An answer must be read to its end or closed.
     """
 
-    def __init__(
-        self, source: Source, status: int, headers: list[Header], idle_s: float, unread: list[bytes]
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self.body: bytes | None = None
-        self._source: Source | None = source
-        self._idle_s = idle_s
-        self._unread = unread
-        self._unread_bytes = sum(map(len, unread))
-        self._fault: Exception | None = None
-        self._wanted: asyncio.Future[None] | None = None
+    status: int
+    headers: list[Header]
+    by_name: dict[bytes, bytes]
+    body: bytes | None = None
+    source: Source | None = None
+    idle_s: float = float("inf")
+    unread: list[bytes] = []
+    unread_bytes: int = 0
+    fault: Exception | None = None
+    wanted: "asyncio.Future[None] | None" = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body, everything that has arrived at a time; trailers are dropped.
@@ -58,67 +59,61 @@ class Answer:
         if self.body:
             yield self.body
         while True:
-            if self._unread:
+            if self.unread:
                 yield self._take()
-            elif self._fault is not None:
-                raise self._fault
-            elif self._source is None:
+            elif self.fault is not None:
+                raise self.fault
+            elif self.source is None:
                 return
             else:
-                await self._more(self._source)
+                await self._more(self.source)
 
     def close(self) -> None:
         """Give up what was not read; an unfinished answer costs the connection. May be repeated."""
-        source = self._source
+        source = self.source
         self.fail(UpstreamBroken("The answer was closed before its end."))
-        self._unread.clear()
+        self.unread.clear()
         if source is not None:
             source.abort()
 
     @property
     def is_full(self) -> bool:
         """Whether the connection should stop reading until ``read_on``."""
-        return self._unread_bytes > UNREAD_BYTES_MAX
-
-    def complete(self) -> None:
-        """Say that the whole body is here already, before the head was given to anyone."""
-        self._source = None
-        self.body = b"".join(self._unread)
-        self._unread = []
+        return self.unread_bytes > UNREAD_BYTES_MAX
 
     def push(self, pieces: list[bytes]) -> None:
         """Add what has arrived."""
-        self._unread += pieces
-        self._unread_bytes += sum(map(len, pieces))
+        self.unread += pieces
+        self.unread_bytes += sum(map(len, pieces))
         self._wake()
 
     def finish(self) -> None:
         """Say that nothing more comes, because this was all."""
-        self._source = None
+        self.source = None
         self._wake()
 
     def fail(self, fault: Exception) -> None:
         """Say that nothing more comes, although more was to come; what is here can be read."""
-        if self._source is not None:
-            self._source, self._fault = None, fault
+        if self.source is not None:
+            self.source, self.fault = None, fault
             self._wake()
 
     def _take(self) -> bytes:
-        chunk = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
+        chunk = self.unread[0] if len(self.unread) == 1 else b"".join(self.unread)
         was_full = self.is_full
-        self._unread, self._unread_bytes = [], 0
-        if was_full and self._source is not None:
-            self._source.read_on()
+        self.unread, self.unread_bytes = [], 0
+        if was_full and self.source is not None:
+            self.source.read_on()
         return chunk
 
     async def _more(self, source: Source) -> None:
-        self._wanted = asyncio.get_running_loop().create_future()
-        source.expect(self._idle_s)
+        self.wanted = asyncio.get_running_loop().create_future()
+        source.expect(self.idle_s)
         try:
-            await self._wanted
+            await self.wanted
         finally:
-            self._wanted = None
+            self.wanted = None
 
     def _wake(self) -> None:
-        if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result(None)
+        if self.wanted is not None and not self.wanted.done():
+            self.wanted.set_result(None)

@@ -152,12 +152,13 @@ def _key_in(name: bytes, value: bytes) -> bytes:
     return value if value.startswith(_KEY_PREFIX) else b""
 
 
-def read_answer_head(headers: Sequence[Header], status: int) -> tuple[Headers, dict[bytes, bytes]]:
-    """Return the headers of an answer that pass to the caller, and all of them by name.
+def passed_headers(
+    headers: Sequence[Header], by_name: Mapping[bytes, bytes], status: int
+) -> Headers:
+    """Return the headers of an answer that pass to the caller; ``by_name`` are the same by name.
 
-    Of the upstream's own ``Budget-*`` headers none passes; the meter reads them from the second.
+    Of the upstream's own ``Budget-*`` headers none passes; only the meter reads them.
     """
-    by_name = dict(headers)
     dropped = _ONE_HOP
     if b"connection" in by_name:
         named = b",".join(value.lower() for name, value in headers if name == b"connection")
@@ -169,7 +170,7 @@ def read_answer_head(headers: Sequence[Header], status: int) -> tuple[Headers, d
         header
         for header in headers
         if header[0] not in dropped and not header[0].startswith(b"budget-")
-    ], by_name
+    ]
 
 
 def budget_lines(request_id: str, org: str, held: Held, *, visible: bool) -> bytes:

@@ -11,7 +11,7 @@ from gateway.proxy import problem
 from gateway.proxy.agents import voice_of
 from gateway.proxy.answer import Answer
 from gateway.proxy.dialect import Tongue, broken_event
-from gateway.proxy.head import cost_line, read_answer_head, timing_line
+from gateway.proxy.head import cost_line, passed_headers, timing_line
 from gateway.proxy.invocation import Invocation
 from gateway.proxy.meter import Meter, Metered, Metering
 from gateway.proxy.outgoing import Outgoing
@@ -42,7 +42,8 @@ class Relay:
         self._reservation = reservation
         self._answer = answer
         self._send = outgoing
-        self._passed, by_name = read_answer_head(answer.headers, answer.status)
+        by_name = answer.by_name
+        self._passed = passed_headers(answer.headers, by_name, answer.status)
         self._is_events, self._is_json = _kind(by_name.get(b"content-type", b""))
         length = by_name.get(b"content-length", b"")
         self._length = int(length) if length.isdigit() else None

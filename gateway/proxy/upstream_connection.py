@@ -202,7 +202,10 @@ class UpstreamConnection(asyncio.Protocol):
         pieces, parser.pieces = parser.pieces, []
         if self._answer is None:
             idle_s = self._timeouts.idle_s
-            self._answer = Answer(self, parser.status, parser.headers, idle_s, pieces)
+            self._answer = Answer(
+                parser.status, parser.headers, parser.by_name, None, self, idle_s, pieces
+            )
+            self._answer.unread_bytes = sum(map(len, pieces))
             if not self._answered.done():
                 self._answered.set_result(self._answer)
         else:
@@ -217,8 +220,8 @@ class UpstreamConnection(asyncio.Protocol):
         answer = self._answer
         self._parser = self._answer = None
         if answer is None:
-            answer = Answer(self, parser.status, parser.headers, _NEVER, parser.pieces)
-            answer.complete()
+            body = b"".join(parser.pieces)
+            answer = Answer(parser.status, parser.headers, parser.by_name, body)
             if not self._answered.done():
                 self._answered.set_result(answer)
         else:
