@@ -1,6 +1,6 @@
 """The way to the caller: what was sent is remembered, and a whole answer leaves in one piece."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from gateway.proxy.body import Message, Send
@@ -19,10 +19,11 @@ class Outgoing:
 
     __slots__ = ("_send", "_whole", "started")
 
-    def __init__(self, scope: Mapping[str, Any], send: Send) -> None:
+    def __init__(self, scope: MutableMapping[str, Any], send: Send) -> None:
         self.started = False
         self._send = send
-        self._whole: Whole | None = scope.get("extensions", {}).get(WHOLE)
+        # Taken out, because it knows the scope that it stands in: a circle for each call.
+        self._whole: Whole | None = scope.get("extensions", {}).pop(WHOLE, None)
 
     async def __call__(self, message: Message) -> None:
         """Send one message of ASGI."""

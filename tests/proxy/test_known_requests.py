@@ -4,10 +4,12 @@ R1 in one piece, head and body apart, byte by byte, or with the next request beh
 R2 a body of another length is read to its own end
 R3 an answer that is given before the body has come leaves the next request readable
 R4 only what begins where a head begins is taken for one
-R5 what closes its connection, waits for 100 or offers an upgrade is parsed each time
+R5 a call leaves no circle of objects behind, which the collector would have to find
+R6 what closes its connection, waits for 100 or offers an upgrade is parsed each time
 """
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -222,6 +224,28 @@ async def test_key_of_another_caller_is_another_head(
             await caller.until(b"}")
 
 
+async def test_calls_leave_no_circles(gateway: PlaneGateway, upstream: StubUpstream) -> None:
+    """R5: after many of them the collector finds none of ours."""
+    upstream.answers(raw_answer(OK))
+
+    async with wire(gateway.port) as caller:
+        await caller.send(_call(b"a"))
+        await caller.until(b"\r\n\r\n{}")
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(100):
+                await caller.send(_call(b"a"))
+                await caller.until(b"\r\n\r\n{}")
+            gc.collect()
+            found = {type(one).__module__.partition(".")[0] for one in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+
+    assert found.isdisjoint({"gateway", "uvicorn"})
+
+
 @pytest.mark.parametrize(
     ("header", "told"),
     [
@@ -232,7 +256,7 @@ async def test_key_of_another_caller_is_another_head(
 async def test_what_says_something_of_its_connection_is_parsed_each_time(
     gateway: PlaneGateway, upstream: StubUpstream, header: str, told: bytes
 ) -> None:
-    """R5: the second of such requests is served like the first one."""
+    """R6: the second of such requests is served like the first one."""
     upstream.answers(raw_answer(OK))
 
     for _ in range(2):
@@ -244,7 +268,7 @@ async def test_what_says_something_of_its_connection_is_parsed_each_time(
 async def test_websocket_is_refused_each_time(
     gateway: PlaneGateway, upstream: StubUpstream
 ) -> None:
-    """R5: an upgrade is 501, and its connection is closed, whether or not it came before."""
+    """R6: an upgrade is 501, and its connection is closed, whether or not it came before."""
     offer = request(PATH, "Connection: Upgrade", "Upgrade: websocket", method="GET")
 
     for _ in range(2):
@@ -258,7 +282,7 @@ async def test_websocket_is_refused_each_time(
 async def test_declined_offer_is_served_each_time(
     gateway: PlaneGateway, upstream: StubUpstream
 ) -> None:
-    """R5: an offer of h2c is declined, and its body is forwarded, again and again."""
+    """R6: an offer of h2c is declined, and its body is forwarded, again and again."""
     upstream.answers(raw_answer(OK))
     offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
 
