@@ -7,8 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.errors import UpstreamBroken
-
-Header = tuple[bytes, bytes]
+from gateway.proxy.answer_head import AnswerHead
 
 # What may lie here unread before the connection stops reading.
 UNREAD_BYTES_MAX = 64 * 1024
@@ -28,17 +27,13 @@ class Source(Protocol):
 
 
 class Answer(Struct, eq=False):
-    """Status, headers and body of one answer.
+    """Head and body of one answer.
 
-    Header names are in lower case; values, order and duplicates are the upstream's, hop-by-hop
-    headers included; ``by_name`` has the last of each name. ``body`` is the whole body where it
-    came together with the head, else None: then ``chunks`` yields it, as it comes from the
-    source. An answer must be read to its end or closed.
+    ``body`` is the whole body where it came together with the head, else None: then ``chunks``
+    yields it, as it comes from the source. An answer must be read to its end or closed.
     """
 
-    status: int
-    headers: list[Header]
-    by_name: dict[bytes, bytes]
+    head: AnswerHead
     body: bytes | None = None
     source: Source | None = None
     idle_s: float = float("inf")

@@ -7,10 +7,11 @@ from typing import Any
 import structlog
 
 from gateway.proxy.admission import Admission, Declined
+from gateway.proxy.answer_head import own_answer_head
 from gateway.proxy.body import CallerLeft, Receive, Send
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.forward import Forwarding
-from gateway.proxy.invocation import Invocation, arrival_in, invocation_of, tongue_of
+from gateway.proxy.invocation import Invocation, Target, arrival_in, invocation_of, tongue_of
 from gateway.proxy.known_heads import KnownHeads
 from gateway.proxy.outgoing import Outgoing
 from gateway.proxy.problem import Problem
@@ -35,7 +36,7 @@ class App:
         metrics: ProxyMetrics,
     ) -> None:
         self.draining = False
-        self.known_heads = KnownHeads()
+        self.known_heads = KnownHeads[Target]()
         self._admission = admission
         self._forwarding = forwarding
         self._store_trouble = store_trouble
@@ -113,7 +114,7 @@ async def tell(problem: Problem, tongue: Tongue, request_id: str, outgoing: Outg
     headers, body = render(problem, tongue, request_id)
     if problem.error == "draining":
         headers.append((b"connection", b"close"))
-        await outgoing.begin(problem.status, headers, b"")
+        await outgoing.begin(own_answer_head(problem.status, headers), b"")
         await outgoing({"type": "http.response.body", "body": body})
         return
-    await outgoing.whole(problem.status, headers, b"", body)
+    await outgoing.whole(own_answer_head(problem.status, headers), b"", body)

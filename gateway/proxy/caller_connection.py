@@ -4,7 +4,6 @@ What cannot be read at all is refused here, in the words of every other refusal.
 """
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,10 +14,11 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from gateway.proxy.answer_head import AnswerHead
 from gateway.proxy.dialect import Tongue, render
-from gateway.proxy.head import HEAD_BYTES_MAX, Header, header_lines
+from gateway.proxy.head import HEAD_BYTES_MAX
 from gateway.proxy.ids import new_id
-from gateway.proxy.invocation import ARRIVAL, Arrival, read_arrival
+from gateway.proxy.invocation import ARRIVAL, Arrival, Target, read_arrival
 from gateway.proxy.known_heads import KnownHeads
 from gateway.proxy.outgoing import WHOLE
 from gateway.proxy.problem import Problem
@@ -26,9 +26,6 @@ from gateway.proxy.problem import Problem
 _NEVER = float("inf")
 _WEBSOCKET = b"websocket"
 _OFFER = (b"upgrade", b"http2-settings")
-# At the begin of a line, as no value holds a line break.
-_LENGTH = b"\r\ncontent-length: "
-_BODILESS = frozenset((*range(100, 200), 204, 304))
 
 
 class CallerConnection(HttpToolsProtocol):
@@ -55,7 +52,7 @@ class CallerConnection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # Only an app that takes arrivals has them.
-        self._known: KnownHeads | None = getattr(self.app, "known_heads", None)
+        self._known: KnownHeads[Target] | None = getattr(self.app, "known_heads", None)
 
     def on_message_begin(self) -> None:
         """Begin to count the head."""
@@ -79,7 +76,7 @@ class CallerConnection(HttpToolsProtocol):
             if self._known is not None and arrival is not None:
                 extensions[ARRIVAL] = arrival
                 if self.cycle.keep_alive and not (self.expect_100_continue or is_offer):
-                    self._known.learn(data, arrival, len(self.headers))
+                    self._known.learn(data, arrival.target, len(self.headers), arrival.body_length)
 
     def on_message_complete(self) -> None:
         """Note the end of the body."""
@@ -219,29 +216,26 @@ class CallerConnection(HttpToolsProtocol):
         self.transport.close()
 
 
-def _write_whole(
-    cycle: RequestResponseCycle, status: int, headers: Sequence[Header], lines: bytes, body: bytes
-) -> bool:
+def _write_whole(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, body: bytes) -> bool:
     """Write an answer in one piece, as uvicorn would in two; return whether that was possible.
 
-    What it is not for takes the ordinary way. A line break in a header or another length does too,
-    and is refused there; ``lines`` are ours and need not be looked at.
+    What it is not for takes the ordinary way. A head that must not be written as it is and a
+    length of another body do too, and are refused there.
     """
     if not cycle.keep_alive or cycle.disconnected or cycle.flow.write_paused:
         return False
-    if status in _BODILESS or cycle.scope["method"] == "HEAD":
+    if head.lines is None or cycle.scope["method"] == "HEAD":
         return False
-    passed = STATUS_LINE[status] + header_lines(headers)
-    if passed.count(b"\n") != len(headers) + 1 or b"\0" in passed:
-        return False
-    length = b"\r\ncontent-length: %d\r\n" % len(body)
-    stated = passed.count(_LENGTH)
-    if stated and (stated > 1 or length not in passed):
+    if head.length is None:
+        framing = b"content-length: %d\r\n\r\n" % len(body)
+    elif head.length == len(body):
+        framing = b"\r\n"
+    else:
         return False
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    framing = b"\r\n" if stated else length[2:] + b"\r\n"
-    cycle.transport.write(b"%b%b%b%b" % (passed, lines, framing, body))
+    status_line = STATUS_LINE[head.status]
+    cycle.transport.write(b"%b%b%b%b%b" % (status_line, head.lines, lines, framing, body))
     cycle.message_event.set()
     cycle.on_response()
     return True

@@ -10,6 +10,7 @@ from gateway.domain.breaker import Breaker
 from gateway.errors import BadRequest, UpstreamBroken, UpstreamError, UpstreamUnreachable
 from gateway.proxy import problem
 from gateway.proxy.admission import Admitted
+from gateway.proxy.answer import Answer
 from gateway.proxy.body import BodyTooLarge, CallerLeft, Receive, stream_body
 from gateway.proxy.departure import Departures
 from gateway.proxy.exposure import Exposure
@@ -21,7 +22,7 @@ from gateway.proxy.outgoing import Outgoing
 from gateway.proxy.problem import KINDS, Problem
 from gateway.proxy.relay import Passport, Relay
 from gateway.proxy.reservations import Reservation
-from gateway.proxy.upstream import Answer, Upstreams
+from gateway.proxy.upstream import Upstreams
 from gateway.telemetry import ProxyMetrics
 
 

@@ -20,7 +20,7 @@ _KEY_PREFIX = b"bgk_"
 _TAGS_MAX = 512
 _AUTH = frozenset((b"authorization", b"x-api-key"))
 # RFC 9110 7.6.1: these belong to one connection, not to the message.
-_ONE_HOP = frozenset(
+ONE_HOP = frozenset(
     (
         b"connection",
         b"keep-alive",
@@ -34,7 +34,7 @@ _ONE_HOP = frozenset(
 )
 # Framing, Host and Expect are made anew: what the caller said of its own connection to us must
 # not decide where this request ends.
-_CALLER_HOP = _ONE_HOP | {b"proxy-authorization", b"content-length", b"expect", b"host"}
+_CALLER_HOP = ONE_HOP | {b"proxy-authorization", b"content-length", b"expect", b"host"}
 _PERSISTENCE = (b"keep-alive", b"close")
 
 
@@ -150,27 +150,6 @@ def _key_in(name: bytes, value: bytes) -> bytes:
             return b""
     value = value.strip()
     return value if value.startswith(_KEY_PREFIX) else b""
-
-
-def passed_headers(
-    headers: Sequence[Header], by_name: Mapping[bytes, bytes], status: int
-) -> Headers:
-    """Return the headers of an answer that pass to the caller; ``by_name`` are the same by name.
-
-    Of the upstream's own ``Budget-*`` headers none passes; only the meter reads them.
-    """
-    dropped = _ONE_HOP
-    if b"connection" in by_name:
-        named = b",".join(value.lower() for name, value in headers if name == b"connection")
-        dropped = _ONE_HOP.union(token.strip() for token in named.split(b","))
-    if status in (204, 304):
-        # There is no body that it could describe, and the server would wait for one.
-        dropped = dropped | {b"content-length"}
-    return [
-        header
-        for header in headers
-        if header[0] not in dropped and not header[0].startswith(b"budget-")
-    ]
 
 
 def budget_lines(request_id: str, org: str, held: Held, *, visible: bool) -> bytes:

@@ -1,12 +1,14 @@
-"""Known heads: a client says the same in each of its calls, so its head is parsed once.
+"""Known heads: who sends one message after another says the same in each, so it is parsed once.
 
 A head is known again by all of its bytes but the digits of its body's length. Nothing here decides
 what a request means: llhttp has read the first of them, and equal bytes mean the same.
 """
 
-from gateway.proxy.invocation import Arrival, Target
+from typing import Generic, TypeVar
 
-# Together a few megabytes; the clients of a deployment send fewer different heads.
+Meaning = TypeVar("Meaning")
+
+# Together a few megabytes; a deployment sees fewer different heads.
 _HEADS_MAX = 1024
 _HEAD_BYTES_MAX = 2048
 _LENGTH_DIGITS_MAX = 15
@@ -16,34 +18,37 @@ _END = b"\r\n\r\n"
 _LENGTHS = (b"\r\ncontent-length: ", b"\r\nContent-Length: ")
 
 
-class KnownHeads:
-    """The heads of one port. Bounded in number and in size, because they come from callers."""
+class KnownHeads(Generic[Meaning]):
+    """Heads and what was read in them. Bounded in number and in size: others send them."""
 
     def __init__(self) -> None:
-        self._targets: dict[bytes, Target] = {}
+        self._known: dict[bytes, Meaning] = {}
 
-    def find(self, data: bytes) -> tuple[Target, int, int] | None:
-        """Return what a head at the begin of ``data`` asks for, where it and its body end.
+    def find(self, data: bytes) -> tuple[Meaning, int, int] | None:
+        """Return what a head at the begin of ``data`` means, and where it and its body end.
 
         None where the head is not known, or not there as a whole: it must be parsed.
         """
         found = _split(data)
-        target = self._targets.get(found[0]) if found is not None else None
-        return (target, found[1], found[1] + found[2]) if found and target else None
+        if found is None:
+            return None
+        head, ends, length = found
+        meaning = self._known.get(head)
+        return None if meaning is None else (meaning, ends, ends + length)
 
-    def learn(self, data: bytes, arrival: Arrival, lines: int) -> None:
-        """Remember the head at the begin of ``data``, which was parsed as this and so many lines.
+    def learn(self, data: bytes, meaning: Meaning, lines: int, length: int | None) -> None:
+        """Remember the head at the begin of ``data``, which was parsed as this.
 
-        Not where its end or its length would be found elsewhere than the parser has found them.
+        Not where it would be found to have another end, so another number of lines, or another
+        length of its body than the parser has found. What ``meaning`` does not say must not be
+        said by a head that is learned.
         """
         found = _split(data)
-        if found is None or found[2] != arrival.body_length:
+        if found is None or found[2] != length or found[0].count(b"\n") != lines:
             return
-        if found[0].count(b"\n") != lines:
-            return
-        if len(self._targets) >= _HEADS_MAX:
-            self._targets.clear()
-        self._targets[found[0]] = arrival.target
+        if len(self._known) >= _HEADS_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[found[0]] = meaning
 
 
 def _split(data: bytes) -> tuple[bytes, int, int] | None:

@@ -1,20 +1,21 @@
 """The way to the caller: what was sent is remembered, and a whole answer leaves in one piece."""
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
+from gateway.proxy.answer_head import AnswerHead
 from gateway.proxy.body import Message, Send
-from gateway.proxy.head import Header, headers_in
+from gateway.proxy.head import headers_in
 
 # Where a connection offers it, in ``extensions`` of the ASGI scope.
 WHOLE = "budget.whole"
-Whole = Callable[[int, Sequence[Header], bytes, bytes], bool]
+Whole = Callable[[AnswerHead, bytes, bytes], bool]
 
 
 class Outgoing:
     """Where answers go; ``started`` is whether one has begun.
 
-    ``headers`` are those that passed, ``lines`` our own as they go over the wire.
+    ``lines`` are headers of our own, as they go over the wire, beside those of a head.
     """
 
     __slots__ = ("_send", "_whole", "started")
@@ -30,16 +31,14 @@ class Outgoing:
         self.started = True
         await self._send(message)
 
-    async def begin(self, status: int, headers: Sequence[Header], lines: bytes) -> None:
+    async def begin(self, head: AnswerHead, lines: bytes) -> None:
         """Send the head of an answer."""
-        both = [*headers, *headers_in(lines)]
-        await self({"type": "http.response.start", "status": status, "headers": both})
+        headers = [*head.headers, *headers_in(lines)]
+        await self({"type": "http.response.start", "status": head.status, "headers": headers})
 
-    async def whole(
-        self, status: int, headers: Sequence[Header], lines: bytes, body: bytes
-    ) -> None:
+    async def whole(self, head: AnswerHead, lines: bytes, body: bytes) -> None:
         """Send an answer that is complete; the connection writes it at once if it can."""
         self.started = True
-        if self._whole is None or not self._whole(status, headers, lines, body):
-            await self.begin(status, headers, lines)
+        if self._whole is None or not self._whole(head, lines, body):
+            await self.begin(head, lines)
             await self._send({"type": "http.response.body", "body": body})

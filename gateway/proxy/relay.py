@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from functools import lru_cache
 
 from msgspec import Struct
 
@@ -11,7 +10,7 @@ from gateway.proxy import problem
 from gateway.proxy.agents import voice_of
 from gateway.proxy.answer import Answer
 from gateway.proxy.dialect import Tongue, broken_event
-from gateway.proxy.head import cost_line, passed_headers, timing_line
+from gateway.proxy.head import cost_line, timing_line
 from gateway.proxy.invocation import Invocation
 from gateway.proxy.meter import Meter, Metered, Metering
 from gateway.proxy.outgoing import Outgoing
@@ -42,12 +41,10 @@ class Relay:
         self._reservation = reservation
         self._answer = answer
         self._send = outgoing
-        by_name = answer.by_name
-        self._passed = passed_headers(answer.headers, by_name, answer.status)
-        self._is_events, self._is_json = _kind(by_name.get(b"content-type", b""))
-        length = by_name.get(b"content-length", b"")
-        self._length = int(length) if length.isdigit() else None
-        self.meter = Meter(metering, answer.status, by_name, self._is_events)
+        self._head = answer.head
+        # What of the stated length is still to come.
+        self._length = answer.head.length
+        self.meter = Meter(metering, answer.head.status, answer.head.by_name, answer.head.is_events)
         self._started = False
         self._ended_event = True
 
@@ -84,7 +81,7 @@ class Relay:
 
     async def _gather(self, pieces: list[bytes]) -> bool:
         """Collect the answer where it tells its cost; say if it is whole."""
-        if not self._is_json or self.meter.known or (self._length or 0) > WHOLE_BYTES_MAX:
+        if not self._head.is_json or self.meter.known or (self._length or 0) > WHOLE_BYTES_MAX:
             return False
         size = 0
         async for chunk in self._answer.chunks():
@@ -101,13 +98,13 @@ class Relay:
         await asyncio.sleep(0)
         lines = _lines(passport, _charge(metered))
         self._started = True
-        await self._send.whole(self._answer.status, self._passed, lines, body)
+        await self._send.whole(self._head, lines, body)
 
     async def _send_on(self, pieces: list[bytes], passport: Passport) -> None:
         cost_microcents = _charge(self.meter.result()) if self.meter.known else None
         self._started = True
         lines = _lines(passport, cost_microcents)
-        await self._send.begin(self._answer.status, self._passed, lines)
+        await self._send.begin(self._head, lines)
         for piece in pieces:
             await self._pass_on(piece)
         last = b""
@@ -134,7 +131,7 @@ class Relay:
 
         Not inside an event: what is added there becomes a part of it.
         """
-        if self._is_events and self._length is None and self._ended_event:
+        if self._head.is_events and self._length is None and self._ended_event:
             voice = voice_of(self.meter.dialect, passport.call.target.path)
             event = broken_event(fault, Tongue(voice), passport.call.id)
             await self._send({"type": "http.response.body", "body": event})
@@ -147,16 +144,8 @@ class Relay:
         if metered is None:
             self._reservation.release()
         else:
-            self._reservation.settle(metered, self._answer.status)
+            self._reservation.settle(metered, self._head.status)
         return metered
-
-
-@lru_cache(maxsize=256)
-def _kind(content_type: bytes) -> tuple[bool, bool]:
-    """Return whether an answer is a stream of events, and whether it is JSON."""
-    media_type = content_type.partition(b";")[0].strip().lower()
-    is_json = media_type == b"application/json" or media_type.endswith(b"+json")
-    return media_type == b"text/event-stream", is_json
 
 
 def _lines(passport: Passport, cost_microcents: int | None) -> bytes:

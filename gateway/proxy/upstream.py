@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable
 from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamBroken, UpstreamUnreachable
 from gateway.proxy.answer import Answer
-from gateway.proxy.origin import Origin, Site, UpstreamHead, origin_of
+from gateway.proxy.answer_head import AnswerHead
+from gateway.proxy.known_heads import KnownHeads
+from gateway.proxy.origin import Origin, Site, UpstreamHead
 from gateway.proxy.request_body import begun, opening, remainder
 from gateway.proxy.upstream_connection import UpstreamConnection
-
-__all__ = ["Answer", "Origin", "UpstreamHead", "Upstreams", "origin_of"]
 
 # RFC 9110 9.2.2: what may be run twice. POST may not: it costs money.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
@@ -45,6 +45,7 @@ class Upstreams:
         self._keepalive_s = keepalive_s
         self._tls = tls or _tls_context()
         self._pools: dict[Site, _Pool] = {}
+        self._known_heads = KnownHeads[AnswerHead]()
         self._closed = False
 
     @property
@@ -121,7 +122,9 @@ class Upstreams:
         # Pools without a connection are those of agents that were moved or are never called.
         self._pools = {old: pool for old, pool in self._pools.items() if pool.connections}
         tls = self._tls if site.is_tls else None
-        pool = self._pools[site] = _Pool(site, tls, self._connections_max, self._keepalive_s)
+        pool = self._pools[site] = _Pool(
+            site, tls, self._connections_max, self._keepalive_s, self._known_heads
+        )
         return pool
 
 
@@ -129,7 +132,12 @@ class _Pool:
     """The connections to one site. Where calls wait, all connections exist and none is idle."""
 
     def __init__(
-        self, site: Site, tls: ssl.SSLContext | None, connections_max: int, keepalive_s: float
+        self,
+        site: Site,
+        tls: ssl.SSLContext | None,
+        connections_max: int,
+        keepalive_s: float,
+        known_heads: KnownHeads[AnswerHead],
     ) -> None:
         self.connections: set[UpstreamConnection] = set()
         self.idle: list[UpstreamConnection] = []
@@ -138,6 +146,7 @@ class _Pool:
         self._tls = tls
         self._connections_max = connections_max
         self._keepalive_s = keepalive_s
+        self._known_heads = known_heads
         self._closed = False
 
     def take(self) -> UpstreamConnection | None:
@@ -215,7 +224,9 @@ class _Pool:
             raise UpstreamUnreachable(_STOPPED)
 
     def _new(self) -> UpstreamConnection:
-        connection = UpstreamConnection(self._free, self._lose, self._keepalive_s)
+        connection = UpstreamConnection(
+            self._free, self._lose, self._keepalive_s, self._known_heads
+        )
         self.connections.add(connection)
         return connection
 

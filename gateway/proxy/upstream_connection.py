@@ -2,8 +2,7 @@
 
 Design: what the parser has collected is handed over once per read. So an answer that came in one
 piece is complete when its head is given out, and its connection is free again before the caller
-runs. There is one timer per connection, moved only when it would ring too late: a timer for each
-request would cost more than parsing it.
+runs.
 """
 
 import asyncio
@@ -14,14 +13,16 @@ from typing import cast
 
 from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from gateway.proxy.alarm import Alarm
 from gateway.proxy.answer import Answer
+from gateway.proxy.answer_head import AnswerHead, read_answer_head
 from gateway.proxy.answer_parser import AnswerParser
+from gateway.proxy.known_heads import KnownHeads
 
 # Networks forget connections that are silent while a model thinks.
 _PROBE_AFTER_S = 45
 # An upstream that says how long it keeps idle connections is believed, less its way to us.
 _HINT_MARGIN_S = 1.0
-_NEVER = float("inf")
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -36,6 +37,7 @@ class UpstreamConnection(asyncio.Protocol):
         on_free: Callable[["UpstreamConnection"], None],
         on_lost: Callable[["UpstreamConnection"], None],
         keepalive_s: float,
+        known_heads: KnownHeads[AnswerHead],
     ) -> None:
         self.reused = False
         self.heard = False
@@ -43,6 +45,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._on_free = on_free
         self._on_lost = on_lost
         self._keepalive_s = keepalive_s
+        self._known_heads = known_heads
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
@@ -56,8 +59,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._paused = False
-        self._due = self._rings_at = _NEVER
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._loop, self._ring)
 
     @property
     def is_made(self) -> bool:
@@ -100,7 +102,7 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             self._transport.write(opening)
             if parts is None:
-                self.expect(timeouts.read_s)
+                self._alarm.expect(timeouts.read_s)
             else:
                 self._sender = self._loop.create_task(self._send(self._transport, parts))
                 self._sender.add_done_callback(self._sent)
@@ -114,7 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the socket now; whatever was going on is over, and nobody is told but the pool."""
         self._parser = self._answer = None
-        self._due = _NEVER
+        self._alarm.rest()
         if self._sender is not None:
             self._sender.cancel()
         if self._transport is not None:
@@ -137,9 +139,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def expect(self, seconds: float) -> None:
         """Fail when nothing comes in this time; where nothing was asked, close."""
-        self._due = self._loop.time() + seconds
-        if self._due < self._rings_at:
-            self._ring_at(self._due)
+        self._alarm.expect(seconds)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the socket."""
@@ -165,14 +165,16 @@ class UpstreamConnection(asyncio.Protocol):
         if parser is None:
             self.abort()
             return
-        self.heard = True
+        is_begin, self.heard = not self.heard, True
+        if is_begin and self._is_known(parser, data):
+            return
         try:
             parser.feed(data)
         except UpstreamError as fault:
             self.fail(fault)
             return
         if parser.complete:
-            self._complete(parser)
+            self._complete(parser, data)
         elif parser.has_head:
             self._hand_over(parser)
 
@@ -183,8 +185,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Fail what was going on and tell the pool."""
         self._end(error)
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.close()
         self.closed.set()
         self._on_lost(self)
 
@@ -198,37 +199,51 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _hand_over(self, parser: AnswerParser) -> None:
         """Give what has come to the caller; from here on it says when it waits for more."""
-        self._due = _NEVER
+        self._alarm.rest()
         pieces, parser.pieces = parser.pieces, []
         if self._answer is None:
             idle_s = self._timeouts.idle_s
-            self._answer = Answer(
-                parser.status, parser.headers, parser.by_name, None, self, idle_s, pieces
-            )
-            self._answer.unread_bytes = sum(map(len, pieces))
-            if not self._answered.done():
-                self._answered.set_result(self._answer)
-        else:
-            self._answer.push(pieces)
+            head = read_answer_head(parser.status, parser.headers)
+            self._answer = Answer(head, None, self, idle_s)
+            self._give(self._answer)
+        self._answer.push(pieces)
         if self._answer.is_full and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
 
-    def _complete(self, parser: AnswerParser) -> None:
-        """Give the rest to the caller and this connection back, if it can carry another request."""
-        reusable = parser.reusable and self._sender is None
-        answer = self._answer
-        self._parser = self._answer = None
+    def _is_known(self, parser: AnswerParser, data: bytes) -> bool:
+        """Take an answer that came whole and has a known head; say whether this is one."""
+        # What a connection says of itself is read in its first answer.
+        found = self._known_heads.find(data) if self.reused else None
+        if found is None or found[2] != len(data):
+            return False
+        self._parser = None
+        self._give(Answer(found[0], data[found[1] :]))
+        self._retire(parser, reusable=self._sender is None)
+        return True
+
+    def _complete(self, parser: AnswerParser, data: bytes = b"") -> None:
+        """Give the rest to the caller; ``data`` came last, and may be all of the answer."""
+        answer, self._parser, self._answer = self._answer, None, None
         if answer is None:
-            body = b"".join(parser.pieces)
-            answer = Answer(parser.status, parser.headers, parser.by_name, body)
-            if not self._answered.done():
-                self._answered.set_result(answer)
+            head = read_answer_head(parser.status, parser.headers)
+            # An interim answer before it would be taken for its head.
+            if parser.reusable and data[9:12] == b"%d" % head.status:
+                self._known_heads.learn(data, head, len(parser.headers), head.length)
+            self._give(Answer(head, b"".join(parser.pieces)))
         else:
             answer.push(parser.pieces)
             answer.finish()
         if not self.reused:
             self._keepalive_s = min(self._keepalive_s, parser.keepalive_s - _HINT_MARGIN_S)
+        self._retire(parser, reusable=parser.reusable and self._sender is None)
+
+    def _give(self, answer: Answer) -> None:
+        if not self._answered.done():
+            self._answered.set_result(answer)
+
+    def _retire(self, parser: AnswerParser, *, reusable: bool) -> None:
+        """Give this connection back, if it can carry another request."""
         if not reusable or self._keepalive_s <= 0:
             self.abort()
             return
@@ -236,7 +251,7 @@ class UpstreamConnection(asyncio.Protocol):
         # After the answer to HEAD llhttp still waits for a body.
         self._spare = parser if parser.method != b"HEAD" else None
         self.read_on()
-        self.expect(self._keepalive_s)
+        self._alarm.expect(self._keepalive_s)
         self._on_free(self)
 
     def _next_parser(self, method: bytes) -> AnswerParser:
@@ -253,10 +268,10 @@ class UpstreamConnection(asyncio.Protocol):
             if self._writable.is_set():
                 continue
             if self._answer is None:
-                self.expect(self._timeouts.idle_s)
+                self._alarm.expect(self._timeouts.idle_s)
             await self._writable.wait()
             if self._answer is None:
-                self._due = _NEVER
+                self._alarm.rest()
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         if self._sender is task:
@@ -267,20 +282,10 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(fault, Exception):
             self.fail(fault)
         elif self._parser is not None and self._answer is None:
-            self.expect(self._timeouts.read_s)
-
-    def _ring_at(self, due: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._rings_at = due
-        self._alarm = self._loop.call_at(due, self._ring)
+            self._alarm.expect(self._timeouts.read_s)
 
     def _ring(self) -> None:
-        self._alarm, self._rings_at = None, _NEVER
-        if self._due > self._loop.time():
-            if self._due < _NEVER:
-                self._ring_at(self._due)
-        elif self._parser is None:
+        if self._parser is None:
             self.abort()
         else:
             self.fail(UpstreamTimeout("The upstream did not answer, or go on, in time."))

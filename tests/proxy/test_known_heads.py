@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.invocation import Arrival, read_arrival
+from gateway.proxy.invocation import Arrival, Target, read_arrival
 from gateway.proxy.known_heads import KnownHeads
 
 _LINE = b"POST /agents/researcher/v1/x?q=1 HTTP/1.1\r\n"
@@ -39,13 +39,13 @@ def _arrival(length: int | None = 5, *, chunked: bool = False) -> Arrival:
 @pytest.mark.parametrize("is_last", [True, False])
 def test_head_is_known_again_with_its_own_length(name: bytes, is_last: bool) -> None:
     """H1: wherever the length stands, and however it is spelled."""
-    heads, arrival = KnownHeads(), _arrival()
+    heads, arrival = KnownHeads[Target](), _arrival()
 
     def head(digits: bytes) -> bytes:
         lines = [b"host: a\r\n", name + b": " + digits + b"\r\n"]
         return _LINE + b"".join(lines if is_last else reversed(lines)) + b"\r\n"
 
-    heads.learn(head(b"5") + b"hello", arrival, 2)
+    heads.learn(head(b"5") + b"hello", arrival.target, 2, arrival.body_length)
     longer = head(b"12345")
 
     assert heads.find(longer) == (arrival.target, len(longer), len(longer) + 12345)
@@ -53,10 +53,10 @@ def test_head_is_known_again_with_its_own_length(name: bytes, is_last: bool) -> 
 
 def test_head_without_a_length_has_no_body() -> None:
     """H1: a GET is known too."""
-    heads, arrival = KnownHeads(), _arrival(None)
+    heads, arrival = KnownHeads[Target](), _arrival(None)
     head = _LINE + b"host: a\r\n\r\n"
 
-    heads.learn(head, arrival, 1)
+    heads.learn(head, arrival.target, 1, arrival.body_length)
 
     assert heads.find(head) == (arrival.target, len(head), len(head))
 
@@ -64,9 +64,9 @@ def test_head_without_a_length_has_no_body() -> None:
 @given(at=st.integers(0, 200), byte=st.integers(0, 255))
 def test_head_that_differs_in_a_byte_is_not_known(at: int, byte: int) -> None:
     """H2: whatever byte it is, but for the digits."""
-    heads = KnownHeads()
+    heads = KnownHeads[Target]()
     head = _LINE + b"host: a\r\ncontent-length: 5\r\nx: y\r\n\r\n"
-    heads.learn(head, _arrival(), 3)
+    heads.learn(head, _arrival().target, 3, 5)
     at %= len(head)
     other = head[:at] + bytes([byte]) + head[at + 1 :]
 
@@ -79,9 +79,9 @@ def test_head_that_differs_in_a_byte_is_not_known(at: int, byte: int) -> None:
 )
 def test_length_that_is_no_number_is_left_to_the_parser(digits: bytes) -> None:
     """H2: only plain digits may differ."""
-    heads = KnownHeads()
+    heads = KnownHeads[Target]()
     head = _LINE + b"host: a\r\ncontent-length: %b\r\n\r\n"
-    heads.learn(head % b"5", _arrival(), 2)
+    heads.learn(head % b"5", _arrival().target, 2, 5)
 
     assert heads.find(head % digits) is None
 
@@ -103,24 +103,24 @@ def test_head_that_was_read_otherwise_is_not_learned(
     head: bytes, arrival: Arrival, lines: int
 ) -> None:
     """H3: another length, another number of lines, no length, or no end."""
-    heads = KnownHeads()
+    heads = KnownHeads[Target]()
 
-    heads.learn(_LINE + head, arrival, lines)
+    heads.learn(_LINE + head, arrival.target, lines, arrival.body_length)
 
     assert heads.find(_LINE + head) is None
 
 
 def test_memory_is_bounded() -> None:
     """H4: the oldest are forgotten, and a large head is never remembered."""
-    heads, arrival = KnownHeads(), _arrival(None)
+    heads, arrival = KnownHeads[Target](), _arrival(None)
     head = _LINE + b"host: %d\r\n\r\n"
     for number in range(2000):
-        heads.learn(head % number, arrival, 1)
+        heads.learn(head % number, arrival.target, 1, arrival.body_length)
 
     assert heads.find(head % 0) is None
     assert heads.find(head % 1999) is not None
 
     large = _LINE + b"host: %b\r\n\r\n" % (b"a" * 4096)
-    heads.learn(large, arrival, 1)
+    heads.learn(large, arrival.target, 1, arrival.body_length)
 
     assert heads.find(large) is None

@@ -25,7 +25,7 @@ async def call(upstreams: Upstreams, stub: StubUpstream) -> tuple[int, bytes]:
     head = _head(origin, b"/v1/x%20y?a=1", b"x-own: 1\r\n")
     answer = await upstreams.send(origin, head, BODY, QUICK)
     try:
-        return answer.status, b"".join([chunk async for chunk in answer.chunks()])
+        return answer.head.status, b"".join([chunk async for chunk in answer.chunks()])
     finally:
         answer.close()
 

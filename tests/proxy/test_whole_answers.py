@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from gateway.proxy.agents import Agents
+from gateway.proxy.answer_head import own_answer_head
 from gateway.proxy.body import Receive, Send
 from gateway.proxy.credentials import Credentials
 from gateway.proxy.head import Header
@@ -47,7 +48,7 @@ async def test_answer_that_would_break_the_framing_is_not_written_whole(header: 
     """Another length than the body's, a line break or NUL: the server breaks the answer off."""
 
     async def app(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-        await Outgoing(scope, send).whole(200, [header], b"", b"{}")
+        await Outgoing(scope, send).whole(own_answer_head(200, [header]), b"", b"{}")
 
     async with listening(app) as port, wire(port) as caller:
         await caller.send(request("/agents/researcher/x", method="GET"))
@@ -62,7 +63,9 @@ async def test_whole_answer_leaves_the_connection_open() -> None:
     lengths = iter([[], [(b"content-length", b"2")]])
 
     async def app(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-        await Outgoing(scope, send).whole(200, next(lengths), b"x-own: 1\r\n", b"{}")
+        await Outgoing(scope, send).whole(
+            own_answer_head(200, next(lengths)), b"x-own: 1\r\n", b"{}"
+        )
 
     async with listening(app) as port, wire(port) as caller:
         for _ in range(2):
