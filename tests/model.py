@@ -10,6 +10,7 @@ from operator import add
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from msgspec import structs
 from ulid import ULID
 
 from gateway.budgets.bookkeeping import CreditWord
@@ -125,7 +126,7 @@ class Books:
             self._holds[ask.id] = hold = hold._replace(deadline_ms=deadline_ms)
             return _held(hold)
         # The agent is the one that holds, whoever extends.
-        ask = ask._replace(agent=hold.ask.agent)
+        ask = structs.replace(ask, agent=hold.ask.agent)
         chain = self._chain(ask.agent)
         if isinstance(chain, Refused):
             return chain
@@ -133,12 +134,12 @@ class Books:
         if isinstance(decision, Refused):
             return decision
         if isinstance(decision, Denied):
-            return decision._replace(resets_ms=self._resets_ms(decision.budget, hold))
+            return structs.replace(decision, resets_ms=self._resets_ms(decision.budget, hold))
         hold = Hold(hold.ask, ask.amount_microcents, hold.windows, deadline_ms)
         self._holds[ask.id] = hold
         self._add(hold.windows, hold.ask.agent, held=more)
         held = _held(hold, decision)
-        return held._replace(resets_ms=self._resets_ms(held.budget, hold))
+        return structs.replace(held, resets_ms=self._resets_ms(held.budget, hold))
 
     def settle(self, id: str, agent: str, cost_microcents: int) -> Settled:
         """Replace a hold by all of the cost; what is not held any more is told apart."""

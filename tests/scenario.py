@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
+from msgspec import structs
 from ulid import ULID
 
 from gateway.budgets.bookkeeping import CreditWord
@@ -68,7 +69,7 @@ class _Scene:
                 return lambda engine: engine.reserve(ask)
             case "extend", (name, text, ttl):
                 ask = Ask(self._id(name), ORG, self._agent(name), _amount(text))
-                more = ask._replace(ttl_ms=_duration_ms(ttl) if ttl else 0)
+                more = structs.replace(ask, ttl_ms=_duration_ms(ttl) if ttl else 0)
                 return lambda engine: engine.extend(more)
             case "settle", (name, text):
                 id, agent, cost = self._id(name), self._agent(name), _amount(text)

@@ -1,21 +1,50 @@
 """Calls: the two scripts that every invocation asks for, reserve and settle, in their frames."""
 
-import asyncio
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 from gateway.budgets.changes import Settlement
-from gateway.budgets.frames import HOLE, Frame
-from gateway.budgets.keys import EXPIRY, JOURNAL, spend_keys
+from gateway.budgets.frames import Frame, Hole, Word
+from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_keys
 from gateway.budgets.proposals import Proposal
 from gateway.budgets.records import split_token
-from gateway.budgets.replies import Reply
 from gateway.budgets.scripts import Scripts
+from gateway.budgets.waiter import Waiter
 from gateway.budgets.wire import Wire
-from gateway.domain.reservation import Ask
+from gateway.domain.reservation import Ask, Owner
 from gateway.domain.reservation_id import reserved_ms
 
-# One of each per org, and new ones when a window ends; each takes about 2 KB.
-_FRAMES_MAX = 5_000
+# Of each call one per org, agent and key, and new ones when a window ends; a pair takes about
+# 4 KB with what it is remembered by, so all of them 16 MB.
+_FRAMES_MAX = 4_000
+
+
+class _ReserveShape(NamedTuple):
+    """All that a frame of reserve is made of; sizes are those of what it leaves open."""
+
+    org: str
+    agent: str
+    key_digest: str
+    owner: Owner
+    ttl_ms: int
+    proposal: Proposal
+    epoch: str
+    id_size: int
+    instant_size: int
+    idem_size: int
+    body_size: int
+
+
+class _SettleShape(NamedTuple):
+    """All that a frame of settle is made of; sizes are those of what it leaves open."""
+
+    org: str
+    agent: str
+    windows: str
+    epoch: str
+    id_size: int
+    instant_size: int
+    idem_size: int
 
 
 class Calls:
@@ -26,71 +55,80 @@ class Calls:
         self._hold_ttl_ms = hold_ttl_ms
         self._journal_entries_max = journal_entries_max
         # By everything that a frame is made of: nothing can change that its frame does not say.
+        # In words, not as a shape: that would cost more to make than the frame to find.
         self._reserve_frame = lru_cache(_FRAMES_MAX)(self._new_reserve_frame)
         self._settle_frame = lru_cache(_FRAMES_MAX)(self._new_settle_frame)
 
-    def reserve(
-        self, wire: Wire, ask: Ask, proposal: Proposal, epoch: str
-    ) -> "asyncio.Future[Reply]":
+    def reserve(self, wire: Wire, ask: Ask, proposal: Proposal, epoch: str, waiter: Waiter) -> None:
         """Queue one reserve."""
-        digest = ask.idempotency_digest.encode()
-        frame = self._reserve_frame(ask.org, proposal.zone, proposal.packed, proposal.bounds, epoch)
-        values = (
-            *_named(ask.org, ask.id, digest),
-            ask.agent.encode(),
-            str(ask.amount_microcents).encode(),
-            str(ask.ttl_ms).encode(),
-            ask.key_digest.encode(),
-            ask.owner.encode(),
-            ask.body_digest.encode(),
-            digest,
+        own_id, instant = ask.id.encode(), reserved_ms(ask.id)
+        idem, body = ask.idempotency_digest.encode(), ask.body_digest.encode()
+        frame = self._reserve_frame(
+            ask.org,
+            ask.agent,
+            ask.key_digest,
+            ask.owner,
+            ask.ttl_ms,
+            proposal,
+            epoch,
+            len(own_id),
+            len(instant),
+            len(idem),
+            len(body),
         )
-        return wire.submit_frame(frame, values)
+        amount = str(ask.amount_microcents).encode()
+        filling = (own_id, idem, own_id, instant, len(amount), amount, body, idem)
+        wire.submit_frame(frame, filling, waiter)
 
     def settle(
-        self, wire: Wire, settlement: Settlement, token: str, epoch: str
-    ) -> "asyncio.Future[Reply]":
+        self, wire: Wire, settlement: Settlement, token: str, epoch: str, waiter: Waiter
+    ) -> None:
         """Queue one settle in the windows of a token."""
         windows, idem_digest = split_token(token)
-        digest = idem_digest.encode()
-        values = (
-            *_named(settlement.org, settlement.id, digest),
-            settlement.agent.encode(),
-            str(settlement.cost_microcents).encode(),
-            digest,
-            settlement.detail,
+        own_id, instant = settlement.id.encode(), reserved_ms(settlement.id)
+        idem = idem_digest.encode()
+        frame = self._settle_frame(
+            settlement.org,
+            settlement.agent,
+            windows,
+            epoch,
+            len(own_id),
+            len(instant),
+            len(idem),
         )
-        return wire.submit_frame(self._settle_frame(settlement.org, windows, epoch), values)
+        cost, detail = str(settlement.cost_microcents).encode(), settlement.detail
+        filling = (own_id, idem, own_id, instant, len(cost), cost, idem, len(detail), detail)
+        wire.submit_frame(frame, filling, waiter)
 
-    def _new_reserve_frame(
-        self, org: str, zone: str, packed: str, bounds: str, epoch: str
-    ) -> Frame:
-        key = f"bg:{{{org}}}:"
-        keys = (f"{key}limits", f"{key}meta", f"{key}keys", f"{key}holds", EXPIRY, HOLE, JOURNAL)
-        # id, reserved_ms, org, agent, amount, ttl_ms
-        asked = (HOLE, HOLE, org, HOLE, HOLE, HOLE, self._hold_ttl_ms)
-        # key digest, owner, body digest, idempotency digest
-        digests = (HOLE, HOLE, HOLE, HOLE)
-        windows = (zone, self._journal_entries_max, epoch, packed, bounds)
+    def _new_reserve_frame(self, *words: Any) -> Frame:
+        shape = _ReserveShape(*words)
+        org, packed = shape.org, shape.proposal.packed
+        own = (org_key(org, name) for name in ("limits", "meta", "keys", "holds"))
+        asked = (Hole(shape.id_size), Hole(shape.instant_size), org, shape.agent, Hole())
+        times = (shape.ttl_ms, self._hold_ttl_ms)
+        digests = (shape.key_digest, shape.owner, Hole(shape.body_size), Hole(shape.idem_size))
+        windows = (self._journal_entries_max, shape.epoch, packed, shape.proposal.bounds)
         kinds = [window.partition(":")[0] for window in packed.split(",")]
         return Frame(
             self._scripts.reserve,
-            [*keys, f"{key}rate", HOLE, *spend_keys(org, packed)],
-            [*asked, *digests, *windows, *kinds],
+            (*own, *_last_keys(org, packed, shape.id_size, shape.idem_size)),
+            (*asked, *times, *digests, shape.proposal.zone, *windows, *kinds),
         )
 
-    def _new_settle_frame(self, org: str, windows: str, epoch: str) -> Frame:
-        key = f"bg:{{{org}}}:"
-        keys = (f"{key}limits", f"{key}meta", f"{key}holds", EXPIRY, HOLE, JOURNAL)
-        # id, reserved_ms, org, agent, amount, windows, idempotency digest, epoch, detail
-        args = (HOLE, HOLE, org, HOLE, HOLE, windows, HOLE, epoch, HOLE)
+    def _new_settle_frame(self, *words: Any) -> Frame:
+        shape = _SettleShape(*words)
+        org, windows = shape.org, shape.windows
+        own = (org_key(org, name) for name in ("limits", "meta", "holds"))
+        asked = (Hole(shape.id_size), Hole(shape.instant_size), org, shape.agent, Hole())
         return Frame(
-            self._scripts.settle, [*keys, f"{key}rate", HOLE, *spend_keys(org, windows)], args
+            self._scripts.settle,
+            (*own, *_last_keys(org, windows, shape.id_size, shape.idem_size)),
+            (*asked, windows, Hole(shape.idem_size), shape.epoch, Hole()),
         )
 
 
-def _named(org: str, reservation_id: str, idem_digest: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return the values that both calls begin with: two keys, the id, and the instant in it."""
-    key, own_id = b"bg:{%b}:" % org.encode(), reservation_id.encode()
-    idem_key = key + b"idem:" + (idem_digest or b"-")
-    return key + b"done:" + own_id, idem_key, own_id, reserved_ms(reservation_id)
+def _last_keys(org: str, windows: str, id_size: int, idem_size: int) -> tuple[Word | Hole, ...]:
+    """Return the keys that both calls end with: how the reservation ended, its windows."""
+    done = Hole(id_size, org_key(org, "done:").encode())
+    idem = Hole(idem_size, org_key(org, "idem:" if idem_size else "idem:-").encode())
+    return (EXPIRY, done, JOURNAL, org_key(org, "rate"), idem, *spend_keys(org, windows))

@@ -1,12 +1,12 @@
 """Changes: what the verbs other than reserve are told, as frozen data."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from gateway.domain.reservation import Owner, State
 from gateway.domain.window import WindowKind
 
 
-class Settlement(NamedTuple):
+class Settlement(Struct, frozen=True, gc=False):
     """The real cost of a reservation.
 
     ``windows`` is what ``Held`` gave; ``detail`` the JSON object of the journal entry.
@@ -20,7 +20,7 @@ class Settlement(NamedTuple):
     detail: bytes
 
 
-class Credit(NamedTuple):
+class Credit(Struct, frozen=True, gc=False):
     """A signed change of what one budget may spend in one window instance."""
 
     id: str
@@ -31,7 +31,7 @@ class Credit(NamedTuple):
     amount_microcents: int
 
 
-class Correction(NamedTuple):
+class Correction(Struct, frozen=True, gc=False):
     """A signed change of the billable spend of one ended reservation."""
 
     id: str
@@ -43,7 +43,7 @@ class Correction(NamedTuple):
     detail: bytes
 
 
-class Repair(NamedTuple):
+class Repair(Struct, frozen=True, gc=False):
     """Differences that make counters equal the ledger: packed window, scope, microcents."""
 
     id: str
@@ -51,7 +51,7 @@ class Repair(NamedTuple):
     changes: tuple[tuple[str, str, int], ...]
 
 
-class Request(NamedTuple):
+class Request(Struct, frozen=True, gc=False):
     """What is known of one reservation; ``ended_ms`` and ``cost`` are 0 while it is held."""
 
     state: State

@@ -13,11 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 from gateway.budgets.address import Address, tls_context
-from gateway.budgets.frames import Frame, Word
+from gateway.budgets.frames import Filling, Frame, Word
 from gateway.budgets.keys import NODE
-from gateway.budgets.mux import Mux, fail
+from gateway.budgets.mux import Mux
 from gateway.budgets.node import Node, read_node
 from gateway.budgets.scripts import Form, Script
+from gateway.budgets.waiter import Waiter, fail
 from gateway.errors import StoreError, StoreUnavailable
 
 CONNECT_TIMEOUT_S = 2.0
@@ -54,6 +55,8 @@ class Connection:
         self._deadline_s = deadline_ms / 1000
         self._calls_max = calls_max
         self._form: Form = 1
+        # Kept, because looking up the running one asks the kernel for the process id each time.
+        self._loop = asyncio.get_running_loop()
         self._mux: Mux | None = None
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
@@ -108,9 +111,8 @@ class Connection:
             self._task.cancel()
             await asyncio.wait([self._task])
         self._trouble = "The connection to Redis was closed."
-        if mux is not None and mux.waiting:
-            await asyncio.wait([call[0] for call in mux.waiting], timeout=self._deadline_s)
         if mux is not None:
+            await mux.drain(self._deadline_s)
             await mux.end(self._trouble)
 
     def submit(
@@ -127,16 +129,24 @@ class Connection:
         source = script[self._form]
         return self._mux.send(("EVALSHA", source.sha, len(keys), *keys, *args), source.text)
 
-    def submit_frame(self, frame: Frame, values: Sequence[bytes]) -> "asyncio.Future[list[Any]]":
-        """Queue a script call whose words stand in a frame but for some; like ``submit``."""
+    def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
+        """Queue a script call whose words stand in a frame but for some; like ``submit``.
+
+        The waiter is told what the future of ``submit`` would be.
+        """
         if self._mux is None:
-            return self._refused()
-        packed = frame.packed(self._form, values)
-        return self._mux.transmit(packed, frame.script[self._form].text)
+            fail(waiter, StoreUnavailable(self._trouble))
+        else:
+            packed = frame.packed(self._form, filling)
+            self._mux.transmit(waiter, packed, frame.script[self._form].text)
 
     def command(self, *words: Word) -> "asyncio.Future[Any]":
         """Queue any other command that does not block; otherwise like ``submit``."""
         return self._mux.send(words) if self._mux else self._refused()
+
+    def future(self) -> "asyncio.Future[Any]":
+        """Return a waiter that can be awaited."""
+        return self._loop.create_future()
 
     async def look(self) -> Node | None:
         """Read the node marker and the server's clock now; return the marker.
@@ -150,7 +160,7 @@ class Connection:
         return self.node
 
     def _refused(self) -> "asyncio.Future[Any]":
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future = self.future()
         fail(future, StoreUnavailable(self._trouble))
         return future
 

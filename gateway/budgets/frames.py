@@ -1,58 +1,59 @@
 """Frames: the words of a script call that are the same in each call, packed once.
 
-Why not pack every call as a whole: of the nearly sixty words of a call's two scripts two thirds
-are the same as in the call before, and packing all of them took 9 % of a call's instructions.
+Why not pack every call as a whole: of the nearly sixty words of a call's two scripts nearly all
+are the same as in the call before, and packing all of them took 9 % of a call's instructions. What
+is new in a call is filled in by one operation of the interpreter, without a loop.
 """
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import cast
 
 import hiredis
+from msgspec import Struct
 
 from gateway.budgets.scripts import FORMS, Form, Script
 
 Word = str | bytes | int
-
-_SIZES = tuple(b"$%d\r\n" % size for size in range(1024))
-
-
-class Hole(Enum):
-    """A word that each call brings; ``HOLE`` stands for it among the others."""
-
-    HOLE = 0
+# What fills the holes of a frame, in order.
+Filling = tuple[bytes | int, ...]
 
 
-HOLE = Hole.HOLE
+class Hole(Struct, frozen=True, gc=False):
+    """A word that each call brings: ``size`` bytes, behind what stands ``before`` in each call.
+
+    Where the size is None a call brings that, too: the size of the whole word, then its bytes.
+    """
+
+    size: int | None = None
+    before: bytes = b""
 
 
 class Frame:
     """A call of a script with holes; as it never changes, it may be shared."""
 
-    __slots__ = ("_gaps", "_starts", "script")
+    __slots__ = ("_starts", "_template", "script")
 
     def __init__(
         self, script: Script, keys: Sequence[Word | Hole], args: Sequence[Word | Hole]
     ) -> None:
         self.script = script
         words = (len(keys), *keys, *args)
-        # What stands before the first hole, by the form of the script; then what follows each.
-        first, *self._gaps = _gaps(words)
+        # Only the hash differs by the form of the script.
         self._starts = {
-            form: b"*%d\r\n" % (len(words) + 2) + _run(("EVALSHA", script[form].sha)) + first
+            form: b"*%d\r\n" % (len(words) + 2) + _packed(("EVALSHA", script[form].sha))
             for form in FORMS
         }
+        self._template = b"".join(
+            _opened(word) if isinstance(word, Hole) else _packed((word,)).replace(b"%", b"%%")
+            for word in words
+        )
 
-    def packed(self, form: Form, values: Sequence[bytes]) -> bytes:
-        """Return the whole command as it goes over the wire, holes filled in order.
+    def packed(self, form: Form, filling: Filling) -> bytes:
+        """Return the whole command as it goes over the wire.
 
-        There must be as many values as holes.
+        A hole must be filled by exactly as many bytes as it has: nobody counts them again.
         """
-        pieces = [self._starts[form]]
-        for value, gap in zip(values, self._gaps, strict=True):
-            size = len(value)
-            pieces += (_SIZES[size] if size < 1024 else b"$%d\r\n" % size, value, gap)
-        return b"".join(pieces)
+        return self._starts[form] + self._template % filling
 
 
 def pack(words: Sequence[Word]) -> bytes:
@@ -62,19 +63,14 @@ def pack(words: Sequence[Word]) -> bytes:
     return packed
 
 
-def _gaps(words: Sequence[Word | Hole]) -> list[bytes]:
-    gaps, run = [b""], list[Word]()
-    for word in words:
-        if isinstance(word, Hole):
-            gaps[-1] += _run(run)
-            gaps.append(b"\r\n")
-            run = []
-        else:
-            run.append(word)
-    gaps[-1] += _run(run)
-    return gaps
-
-
-def _run(words: Sequence[Word]) -> bytes:
+def _packed(words: Sequence[Word]) -> bytes:
     """Return words one after another, without the count that stands before a command."""
-    return pack(words).partition(b"\r\n")[2] if words else b""
+    return pack(words).partition(b"\r\n")[2]
+
+
+def _opened(hole: Hole) -> bytes:
+    """Return the place of a hole in a template of ``bytes % tuple``."""
+    before = hole.before.replace(b"%", b"%%")
+    if hole.size is None:
+        return b"$%%d\r\n%b%%b\r\n" % before
+    return b"$%d\r\n%b%%b\r\n" % (len(hole.before) + hole.size, before)

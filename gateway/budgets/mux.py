@@ -2,7 +2,7 @@
 
 Why: calls of one event-loop turn leave in one write and no caller waits for a connection from a
 pool, which costs a tenth of the CPU. Replies match calls first in, first out, so a caller that
-goes away only drops its future and nothing has to be cancelled on the socket.
+goes away only stops waiting and nothing has to be cancelled on the socket.
 
 Design: a call that is not answered by its deadline fails (OutcomeUnknown), and its reply, when it
 comes, is counted off. While replies are overdue the mux is suspect: new calls fail at once
@@ -17,10 +17,11 @@ from typing import Any, cast
 import hiredis
 
 from gateway.budgets.frames import Word, pack
+from gateway.budgets.waiter import Waiter, fail
 from gateway.errors import OutcomeUnknown, StoreError, StoreUnavailable
 
-# A future, its deadline on the loop's clock, for a script call its source, and what was sent.
-_Call = tuple["asyncio.Future[Any]", float, str | None, bytes]
+# Who waits, its deadline on the loop's clock, for a script call its source, and what was sent.
+_Call = tuple[Waiter, float, str | None, bytes]
 
 _BY_SHA = b"$7\r\nEVALSHA\r\n$40\r\n"
 _SHA_BYTES = 40
@@ -77,25 +78,27 @@ class Mux(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._graced = False
         self._suspicion: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
 
     def send(self, words: tuple[Word, ...], source: str | None = None) -> "asyncio.Future[Any]":
-        """Queue one command; like ``transmit``."""
-        return self.transmit(pack(words), source)
+        """Queue one command; like ``transmit``, for the future that is returned."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.transmit(future, pack(words), source)
+        return future
 
-    def transmit(self, packed: bytes, source: str | None = None) -> "asyncio.Future[Any]":
+    def transmit(self, waiter: Waiter, packed: bytes, source: str | None = None) -> None:
         """Queue one packed command; it leaves at the end of this event-loop turn.
 
         ``source`` is the script that an EVALSHA names: where Redis does not have it, the call is
         sent again as EVAL on this connection, within the same deadline, behind the calls that
-        were queued meanwhile. The future fails with StoreUnavailable (nothing was sent, or Redis
-        takes no writes now), OutcomeUnknown (sent and not answered) or StoreError.
+        were queued meanwhile. The waiter is told the reply, or fails with StoreUnavailable
+        (nothing was sent, or Redis takes no writes now; it may be told so at once),
+        OutcomeUnknown (sent and not answered) or StoreError.
         """
-        future: asyncio.Future[Any] = self._loop.create_future()
         if self.refusal or len(self.waiting) >= self._calls_max:
-            fail(future, StoreUnavailable(self.refusal or "Too many calls wait for Redis."))
-            return future
-        self._queue((future, self._loop.time() + self._deadline_s, source, packed))
-        return future
+            fail(waiter, StoreUnavailable(self.refusal or "Too many calls wait for Redis."))
+        else:
+            self._queue((waiter, self._loop.time() + self._deadline_s, source, packed))
 
     def set_deadline(self, deadline_s: float) -> None:
         """Give the calls from now on another deadline."""
@@ -111,6 +114,13 @@ class Mux(asyncio.Protocol):
         self._judge()
         if self._transport is not None:
             self._transport.abort()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until no call waits for its reply, at most for a while."""
+        if self.waiting:
+            self._drained = self._loop.create_future()
+            ends = (self._drained, self.lost)
+            await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def end(self, reason: str) -> None:
         """Give this connection up and wait until its socket is closed."""
@@ -144,12 +154,19 @@ class Mux(asyncio.Protocol):
                     self._overdue -= 1
                     self._judge()
                 elif self.waiting:
-                    self._answer(self.waiting.popleft(), reply)
+                    call = self.waiting.popleft()
+                    if isinstance(reply, hiredis.ReplyError):
+                        self._complain(call, str(reply))
+                    elif not call[0].done():
+                        call[0].set_result(reply)
                 else:
                     self.lose(f"Redis sent what nobody asked for: {reply}.")
                     return
         except hiredis.ProtocolError as error:
             self.lose(f"Redis sent what is not its protocol: {error}.")
+        if self._drained is not None and not self.waiting:
+            self._drained.set_result(None)
+            self._drained = None
 
     def connection_lost(self, error: Exception | None) -> None:
         """Fail every call that waits."""
@@ -157,9 +174,9 @@ class Mux(asyncio.Protocol):
         self._reason = self._reason or broken or "Redis closed the connection."
         self._judge()
         sent = len(self.waiting) - len(self._unsent)
-        for number, (future, *_) in enumerate(self.waiting):
+        for number, (waiter, *_) in enumerate(self.waiting):
             fault = OutcomeUnknown if number < sent else StoreUnavailable
-            fail(future, fault(self._reason))
+            fail(waiter, fault(self._reason))
         self.waiting.clear()
         self._unsent.clear()
         for timer in (self._timer, self._suspicion):
@@ -182,21 +199,17 @@ class Mux(asyncio.Protocol):
             self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
 
-    def _answer(self, call: _Call, reply: object) -> None:
-        future, deadline, source, packed = call
-        if future.done():
+    def _complain(self, call: _Call, message: str) -> None:
+        waiter, deadline, source, packed = call
+        if waiter.done():
             return
-        if not isinstance(reply, hiredis.ReplyError):
-            future.set_result(reply)
-            return
-        message = str(reply)
         if source is not None and message.startswith("NOSCRIPT"):
-            self._queue((future, deadline, None, _by_source(packed, source)))
+            self._queue((waiter, deadline, None, _by_source(packed, source)))
             # It stands behind younger calls, so the timer of the oldest comes too late for it.
-            self._loop.call_at(deadline, fail, future, OutcomeUnknown(_LATE))
+            self._loop.call_at(deadline, fail, waiter, OutcomeUnknown(_LATE))
             return
         fault = fault_of(message)
-        fail(future, fault)
+        fail(waiter, fault)
         if fault.transient and "READONLY" in message:
             # After a failover the name may lead to another server: connect anew.
             self.lose("Redis is a replica now.")
@@ -232,11 +245,3 @@ def _by_source(packed: bytes, source: str) -> bytes:
     arguments = words.removeprefix(_BY_SHA)[_SHA_BYTES:]
     named = pack(("EVAL", source)).partition(b"\r\n")[2]
     return count + b"\r\n" + named.removesuffix(b"\r\n") + arguments
-
-
-def fail(future: "asyncio.Future[Any]", fault: StoreError) -> None:
-    """Fail a future that may be ignored; one that has ended stays as it is."""
-    if not future.done():
-        future.set_exception(fault)
-        # Asking marks it as seen: a caller may ignore the future, asyncio would log that.
-        future.exception()

@@ -1,8 +1,9 @@
 """Proposals: the windows that a gateway offers to the scripts, remembered while they run."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct
 
 from gateway.budgets.keys import spend_key
 from gateway.domain.window import Window, WindowKind, window_at
@@ -14,8 +15,10 @@ _SHORTEST_FIRST: tuple[WindowKind, ...] = ("hour", "day", "week", "month", "tota
 _ORGS_MAX = 50_000
 
 
-class Proposal(NamedTuple):
+class Proposal(Struct, frozen=True, eq=False):
     """The running windows of an org, ready to be sent.
+
+    A proposal is itself and equals no other: frames are found by the one they were made of.
 
     ``packed`` is the list that records carry, ``bounds`` the same windows with their instants,
     ``keys`` their counters and ``kinds`` their kinds in the same order.

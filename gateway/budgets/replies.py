@@ -22,6 +22,7 @@ from gateway.domain.reservation import (
     State,
 )
 from gateway.domain.window import Window, WindowKind
+from gateway.errors import StoreError
 
 Reply = list[Any]
 _REFUSALS = frozenset(get_args(Refusal))
@@ -110,8 +111,10 @@ def running(reply: Reply) -> tuple[str, list[Window], int]:
     return text(reply[1]), windows, int(reply[-1])
 
 
-def settled(reply: Reply) -> Settled:
-    """Return the end of a settle."""
+def settle_outcome(reply: Reply) -> Settled | StoreError:
+    """Return the end of a settle, or the fault of ours that it was refused for."""
+    if reply[0] == b"BADARG":
+        return StoreError(f"settle refused {text(reply[1])}.")
     return Settled(reply[0].decode(), int(reply[1]), int(reply[2]))
 
 

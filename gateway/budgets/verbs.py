@@ -5,6 +5,8 @@ import time
 from functools import partial
 from typing import TypeVar
 
+from msgspec import structs
+
 from gateway.budgets import replies
 from gateway.budgets.calls import Calls
 from gateway.budgets.changes import Request, Settlement
@@ -14,6 +16,8 @@ from gateway.budgets.proposals import Proposal, Proposals
 from gateway.budgets.records import ended_request, held_request, split_token, windows_token
 from gateway.budgets.replies import Inspection, Reply
 from gateway.budgets.scripts import Scripts
+from gateway.budgets.settling import Settling, Told
+from gateway.budgets.waiter import Waiter, fail
 from gateway.budgets.wire import Wire
 from gateway.domain.reservation import (
     Ask,
@@ -76,41 +80,31 @@ class Budgets:
 
     def submit_reserve(self, ask: Ask, proposal: Proposal) -> asyncio.Future[Reply]:
         """Queue one reserve with a proposal; the answer may be WINDOW."""
-        return self._calls.reserve(self.wire, ask, proposal, self._epoch())
+        reply = self.wire.future()
+        self._calls.reserve(self.wire, ask, proposal, self._epoch(), reply)
+        return reply
 
     def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
-        """Queue the real cost at once; it leaves at the end of this turn of the event loop.
+        """Queue the real cost at once; like ``submit_settle``.
 
-        The future may be waited for later, or not at all. It is one attempt: after an error the
-        same settlement may be handed in again, as often as needed.
+        The future may be waited for later, or not at all.
         """
-        return self._settle(settlement, settlement.windows, None)
-
-    def _settle(
-        self, settlement: Settlement, token: str, end: asyncio.Future[Settled] | None
-    ) -> asyncio.Future[Settled]:
-        reply = self._calls.settle(self.wire, settlement, token, self._epoch())
-        # Not by the running loop: looking that up asks the kernel for the process id.
-        end = end or reply.get_loop().create_future()
-        reply.add_done_callback(partial(self._settled, settlement, end))
+        end = self.wire.future()
+        self.submit_settle(settlement, partial(_end, end))
         return end
 
-    def _settled(
-        self, settlement: Settlement, end: asyncio.Future[Settled], reply: asyncio.Future[Reply]
-    ) -> None:
-        if end.done():
-            return
-        if reply.cancelled():
-            end.cancel()
-        elif (error := reply.exception()) is not None:
-            end.set_exception(error)
-        elif reply.result()[0] == b"WINDOWS":
-            token = windows_token(*map(replies.text, reply.result()[1:3]))
-            self._settle(settlement, token, end)
-        elif reply.result()[0] == b"BADARG":
-            end.set_exception(StoreError(f"settle refused {replies.text(reply.result()[1])}."))
-        else:
-            end.set_result(replies.settled(reply.result()))
+    def submit_settle(self, settlement: Settlement, told: Told) -> None:
+        """Queue the real cost; it leaves at the end of this turn of the event loop.
+
+        ``told`` is called once, with the end or the error; at once where nothing can be sent. It
+        is one attempt: after an error the same settlement may be handed in again, as often as
+        needed.
+        """
+        settling = Settling(settlement, self._send_settle, told)
+        self._send_settle(settlement, settlement.windows, settling)
+
+    def _send_settle(self, settlement: Settlement, token: str, waiter: Waiter) -> None:
+        self._calls.settle(self.wire, settlement, token, self._epoch(), waiter)
 
     async def release(self, org: str, agent: str, reservation_id: str, windows: str) -> Released:
         """Give a hold back. An unknown id becomes void, so that a late reserve finds it ended.
@@ -211,8 +205,11 @@ class Budgets:
         node = self.wire.node
         if node is None:
             raise StoreNotReady("The store has no node marker; run migrate or rebuild.")
-        if node != self._proposals_for:
-            self._proposals_for, self._proposals = node, Proposals(node.windows)
+        # Read anew twice a second, and nearly always the same: only then it is compared.
+        if node is not self._proposals_for:
+            if node != self._proposals_for:
+                self._proposals = Proposals(node.windows)
+            self._proposals_for = node
         return node
 
     def _epoch(self) -> str:
@@ -226,7 +223,14 @@ def _org_keys(org: str) -> str:
     return f"bg:{{{org}}}:"
 
 
+def _end(future: asyncio.Future[Settled], _: Settlement, end: Settled | StoreError) -> None:
+    if not isinstance(end, Settled):
+        fail(future, end)
+    elif not future.done():
+        future.set_result(end)
+
+
 def _with_token(outcome: Outcome, idem_digest: str) -> Outcome:
     if idem_digest and isinstance(outcome, Held):
-        return outcome._replace(windows=windows_token(outcome.windows, idem_digest))
+        return structs.replace(outcome, windows=windows_token(outcome.windows, idem_digest))
     return outcome

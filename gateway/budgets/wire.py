@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from gateway.budgets.frames import Frame, Word
+from gateway.budgets.frames import Filling, Frame, Word
 from gateway.budgets.node import Node
 from gateway.budgets.scripts import Script
+from gateway.budgets.waiter import Waiter
 
 
 class Wire(Protocol):
@@ -25,8 +26,11 @@ class Wire(Protocol):
     ) -> asyncio.Future[list[Any]]:
         """Queue a script call; strings in the reply are bytes."""
 
-    def submit_frame(self, frame: Frame, values: Sequence[bytes]) -> asyncio.Future[list[Any]]:
-        """Queue a script call whose words stand in a frame, but for ``values``."""
+    def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
+        """Queue a script call whose words stand in a frame, but for what fills its holes."""
 
     def command(self, *words: Word) -> asyncio.Future[Any]:
         """Queue any other command."""
+
+    def future(self) -> asyncio.Future[Any]:
+        """Return a waiter that can be awaited."""

@@ -4,7 +4,7 @@ import hashlib
 from typing import NamedTuple
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.budgets.verbs import Budgets
 from gateway.domain.agent import Agent
@@ -227,7 +227,8 @@ def _idempotent(ask: Ask, call: Invocation, key: KeyText, body: bytes) -> Ask:
     """Add what makes a call known again: its key, and what it asks for."""
     owner = f"{ask.org}\0{key.key_id}\0{ask.agent}\0".encode()
     asked_for = b"%b %b\0%b" % (call.target.method.encode("ascii"), call.target.path, body)
-    return ask._replace(
+    return structs.replace(
+        ask,
         idempotency_digest=hashlib.sha256(owner + call.target.head.idempotency_key).hexdigest(),
         body_digest=hashlib.sha256(asked_for).hexdigest(),
     )

@@ -5,7 +5,7 @@ import time
 
 import orjson
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.budgets.changes import Settlement
 from gateway.budgets.verbs import Budgets
@@ -171,7 +171,7 @@ class Reservations:
         reservation.extend_at_s = reservation.held_s + reservation.ttl_ms / 1000 / _TRIES
 
     async def _extend(self, reservation: Reservation) -> None:
-        ask = reservation.ask._replace(ttl_ms=reservation.ttl_ms)
+        ask = structs.replace(reservation.ask, ttl_ms=reservation.ttl_ms)
         try:
             outcome = await self._budgets.extend(ask, reservation.held.windows)
         except StoreError:

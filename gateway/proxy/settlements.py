@@ -7,7 +7,6 @@ from there it is replayed when Redis is back, by this process or by the next one
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any
 
 import structlog
@@ -61,8 +60,7 @@ class Settlements:
     def settle(self, settlement: Settlement) -> None:
         """Queue the cost; it leaves at the end of this event-loop turn."""
         self._open[settlement.id] = settlement
-        attempt = self._budgets.settle(settlement)
-        attempt.add_done_callback(partial(self._settle_ended, settlement))
+        self._budgets.submit_settle(settlement, self._settle_ended)
 
     def release(self, release: Release) -> None:
         """Give a hold back, also one whose reserve was never answered."""
@@ -85,12 +83,11 @@ class Settlements:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._spool.close()
 
-    def _settle_ended(self, settlement: Settlement, attempt: asyncio.Future[Settled]) -> None:
-        error = None if attempt.cancelled() else attempt.exception()
-        if error is None and not attempt.cancelled():
-            self._confirm(settlement, attempt.result())
-        else:
+    def _settle_ended(self, settlement: Settlement, end: Settled | StoreError) -> None:
+        if isinstance(end, StoreError):
             self._spawn(self._insist(settlement, _PAUSE_FIRST_S))
+        else:
+            self._confirm(settlement, end)
 
     async def _insist(self, end: End, pause_s: float) -> None:
         loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import orjson
+from msgspec import Struct, structs
 from ulid import ULID
 
 from gateway.budgets.changes import Settlement
@@ -22,7 +23,7 @@ _SUFFIX = ".jsonl"
 _REFUSED = ".refused"
 
 
-class Release(NamedTuple):
+class Release(Struct, frozen=True, gc=False):
     """A hold to give back; ``windows`` is what ``Held`` gave, or empty."""
 
     org: str
@@ -153,7 +154,7 @@ def _read(path: Path, lock: int) -> SpoolFile:
 
 
 def _line(end: End) -> bytes:
-    fields: dict[str, object] = end._asdict()
+    fields: dict[str, object] = structs.asdict(end)
     if isinstance(end, Settlement):
         fields["detail"] = end.detail.decode()
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)

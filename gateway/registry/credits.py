@@ -1,6 +1,7 @@
 """Credits: what raises, lowers or resets one budget in one window, with a cause."""
 
 import orjson
+from msgspec import structs
 from ulid import ULID
 
 from gateway.budgets.bookkeeping import Bookkeeping, CreditWord
@@ -34,14 +35,14 @@ async def ask_credit(
         await connection.execute(
             "INSERT INTO credit_entry (id, org, scope, window_kind, window_id, amount_microcents, "
             "cause, actor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            *change,
+            *structs.astuple(change),
             author.cause,
             author.actor,
         )
         await connection.execute(
             "INSERT INTO outbox (kind, org, payload, source) VALUES ('credit', $1, $2, $3)",
             org,
-            orjson.dumps(change._asdict()).decode(),
+            orjson.dumps(structs.asdict(change)).decode(),
             f"credit/{change.id}",
         )
     return change

@@ -1,30 +1,52 @@
 """Frames: what Redis is sent is what hiredis would send, whichever words are left open."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.budgets.frames import HOLE, Frame, Hole, Word, pack
+from gateway.budgets.frames import Filling, Frame, Hole, Word, pack
 from gateway.budgets.scripts import Script, Source
 
-WORD: st.SearchStrategy[Word] = st.text() | st.binary() | st.integers()
-VALUE = st.binary(max_size=2000)
+# Much of what a template could take for its own is in it.
+TEXT = st.text(st.sampled_from("%bd$\r\nö1") | st.characters(codec="utf-8"))
+WORD: st.SearchStrategy[Word] = TEXT | TEXT.map(str.encode) | st.binary() | st.integers()
+VALUE = TEXT.map(str.encode) | st.binary(max_size=2000)
 SCRIPT = Script("any", Source("", "one"), Source("", "two"))
-# A word, and the value of its hole where it is one.
-PLACES = st.lists(st.tuples(WORD, st.none() | VALUE), max_size=40)
+# A word that stands in the frame, or what is known of a hole, its value, and whether its size is.
+OPEN = st.tuples(VALUE, VALUE, st.booleans())
+PLACES = st.lists(WORD | OPEN, max_size=40)
+Place = Word | tuple[bytes, bytes, bool]
 
 
 @given(PLACES, PLACES)
-def test_filled_frame_is_the_whole_command(
-    keys: list[tuple[Word, bytes | None]], args: list[tuple[Word, bytes | None]]
-) -> None:
+def test_filled_frame_is_the_whole_command(keys: list[Place], args: list[Place]) -> None:
     """Any words and any holes, at every place, make the bytes of the same words packed at once."""
-    frame = Frame(SCRIPT, _open(keys), _open(args))
-    values = [value for _, value in (*keys, *args) if value is not None]
-    words = [word if value is None else value for word, value in (*keys, *args)]
+    frame = Frame(SCRIPT, [_word(place) for place in keys], [_word(place) for place in args])
+    filling = tuple(part for place in (*keys, *args) for part in _filling(place))
+    words = [place[0] + place[1] if isinstance(place, tuple) else place for place in (*keys, *args)]
 
-    assert frame.packed(1, values) == pack(("EVALSHA", "one", len(keys), *words))
-    assert frame.packed(2, values) == pack(("EVALSHA", "two", len(keys), *words))
+    assert frame.packed(1, filling) == pack(("EVALSHA", "one", len(keys), *words))
+    assert frame.packed(2, filling) == pack(("EVALSHA", "two", len(keys), *words))
 
 
-def _open(places: list[tuple[Word, bytes | None]]) -> list[Word | Hole]:
-    return [word if value is None else HOLE for word, value in places]
+def test_frame_wants_all_its_holes_filled() -> None:
+    """A word too few or too many is a bug that is found before Redis sees it."""
+    frame = Frame(SCRIPT, [Hole(1)], [])
+
+    for filling in ((), (b"a", b"b")):
+        with pytest.raises(TypeError):
+            frame.packed(1, filling)
+
+
+def _word(place: Place) -> Word | Hole:
+    if not isinstance(place, tuple):
+        return place
+    before, value, is_known = place
+    return Hole(len(value) if is_known else None, before)
+
+
+def _filling(place: Place) -> Filling:
+    if not isinstance(place, tuple):
+        return ()
+    before, value, is_known = place
+    return (value,) if is_known else (len(before) + len(value), value)

@@ -40,6 +40,25 @@ def _connected(deadline_s: float = 5.0, calls_max: int = 100) -> tuple[Mux, _Rec
     return mux, transport
 
 
+class _Ear:
+    """A waiter that is no future."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def done(self) -> bool:
+        """Say whether it was told."""
+        return bool(self.heard)
+
+    def set_result(self, result: Any, /) -> None:
+        """Keep it."""
+        self.heard.append(result)
+
+    def set_exception(self, exception: StoreError, /) -> None:
+        """Keep its kind."""
+        self.heard.append(type(exception))
+
+
 async def _turn() -> None:
     """Let the callbacks that are queued now run."""
     turned = asyncio.get_running_loop().create_future()
@@ -88,6 +107,57 @@ async def test_mux_drops_only_the_reply_of_a_cancelled_caller() -> None:
     mux.data_received(b":1\r\n:2\r\n")
 
     assert await stays == 2
+
+
+async def test_mux_tells_a_waiter_while_it_reads() -> None:
+    """Who waits without a future has the reply before the next turn, and each fault once."""
+    mux, _ = _connected(calls_max=2)
+    replied, broken, refused = _Ear(), _Ear(), _Ear()
+
+    for ear in (replied, broken, refused):
+        mux.transmit(ear, packed("GET", "a"))
+    mux.data_received(b":1\r\n")
+    assert (replied.heard, broken.heard, refused.heard) == ([1], [], [StoreUnavailable])
+    await _turn()
+    mux.connection_lost(None)
+
+    assert (replied.heard, broken.heard, refused.heard) == (
+        [1],
+        [OutcomeUnknown],
+        [StoreUnavailable],
+    )
+
+
+async def test_mux_drains_until_the_last_reply() -> None:
+    """The end of a connection waits for every reply, whoever is told it."""
+    mux, _ = _connected()
+    await mux.drain(5.0)
+    mux.transmit(_Ear(), packed("GET", "a"))
+    mux.transmit(_Ear(), packed("GET", "b"))
+
+    draining = asyncio.create_task(mux.drain(5.0))
+    await _turn()
+    mux.data_received(b":1\r\n")
+    await _turn()
+    await _turn()
+    assert not draining.done()
+    mux.data_received(b":2\r\n")
+
+    async with asyncio.timeout(1.0):
+        await draining
+
+
+async def test_mux_does_not_drain_what_is_lost() -> None:
+    """A connection that breaks has nothing to wait for."""
+    mux, _ = _connected()
+    mux.transmit(_Ear(), packed("GET", "a"))
+
+    draining = asyncio.create_task(mux.drain(5.0))
+    await _turn()
+    mux.connection_lost(None)
+
+    async with asyncio.timeout(1.0):
+        await draining
 
 
 async def test_mux_refuses_when_the_queue_is_full() -> None:

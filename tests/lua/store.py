@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import hiredis
+from msgspec import structs
 from redis.exceptions import NoScriptError
 from ulid import ULID
 
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.changes import Settlement
-from gateway.budgets.frames import Frame
+from gateway.budgets.frames import Filling, Frame
 from gateway.budgets.node import Node
 from gateway.budgets.scripts import Script, load_scripts
+from gateway.budgets.waiter import Waiter, fail
 from gateway.domain.reservation import Ask, Held, ReserveOutcome, Settled
+from gateway.errors import StoreError
 
 # Keys expire by the clock of the server, so the tests live in the future; 2037 has the calendar
 # of 2026.
@@ -70,16 +73,30 @@ class ClientWire:
             reply = await self.client.execute_command("EVAL", source.text, *rest)
         return cast(list[Any], reply)
 
-    def submit_frame(self, frame: Frame, values: Sequence[bytes]) -> asyncio.Future[list[Any]]:
+    def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
         """Run a script."""
         reader = hiredis.Reader()
-        reader.feed(frame.packed(1, values))
+        reader.feed(frame.packed(1, filling))
         _, _, count, *words = cast(list[bytes], reader.gets())
-        return self.submit(frame.script, words[: int(count)], words[int(count) :])
+        reply = self.submit(frame.script, words[: int(count)], words[int(count) :])
+        reply.add_done_callback(lambda reply: _tell(waiter, reply))
+
+    def future(self) -> asyncio.Future[Any]:
+        """Return a waiter that can be awaited."""
+        return asyncio.get_running_loop().create_future()
 
     def command(self, *args: str | bytes | int) -> asyncio.Future[Any]:
         """Run a command."""
         return asyncio.ensure_future(cast(Awaitable[Any], self.client.execute_command(*args)))
+
+
+def _tell(waiter: Waiter, reply: asyncio.Future[list[Any]]) -> None:
+    fault = reply.exception()
+    if fault is not None:
+        # The client's own error: tests look for it.
+        fail(waiter, cast(StoreError, fault))
+    elif not waiter.done():
+        waiter.set_result(reply.result())
 
 
 class Store:
@@ -109,7 +126,7 @@ class Store:
     def ask(self, amount_microcents: int, **changes: Any) -> Ask:
         """Return an ask of the agent researcher."""
         ask = Ask(self.id(), ORG, "researcher", amount_microcents, KEY_DIGEST, body_digest="b1")
-        return ask._replace(**changes)
+        return structs.replace(ask, **changes)
 
     async def reserve(self, amount_microcents: int, **changes: Any) -> ReserveOutcome:
         """Reserve as the agent researcher, under a new id where none is given."""

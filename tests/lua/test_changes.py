@@ -10,6 +10,7 @@ C5 what only looks changes nothing
 from typing import cast
 
 import pytest
+from msgspec import structs
 from redis.exceptions import ResponseError
 from ulid import ULID
 
@@ -26,7 +27,7 @@ CREDIT = Credit("C1", ORG, "agent.researcher", "day", "2037-11-22", cents(3))
 
 def credit(store: Store, amount_cents: float) -> Credit:
     """Return a credit of the researcher's day."""
-    return CREDIT._replace(id=store.id(), amount_microcents=cents(amount_cents))
+    return structs.replace(CREDIT, id=store.id(), amount_microcents=cents(amount_cents))
 
 
 async def test_credit_raises_one_budget_once(store: Store) -> None:
@@ -64,7 +65,7 @@ async def test_credit_of_the_total_needs_no_window(store: Store) -> None:
 @pytest.mark.parametrize("day", ["2037-11-21", "2037-11-23", "garbage"])
 async def test_credit_of_another_window_is_gone(store: Store, day: str) -> None:
     """C2: yesterday has ended and tomorrow has not begun: nothing is credited."""
-    change = credit(store, 3)._replace(window_id=day)
+    change = structs.replace(credit(store, 3), window_id=day)
 
     assert await store.budgets.credit(change) == "GONE"
     assert await store.journal() == []
@@ -75,7 +76,7 @@ async def test_credit_before_the_first_call_opens_the_day(store: Store) -> None:
     await store.limits({**LIMITS, "timezone": "Asia/Tokyo"})
     await store.at("2037-11-22T16:00:00Z")
 
-    word = await store.budgets.credit(credit(store, 3)._replace(window_id="2037-11-23"))
+    word = await store.budgets.credit(structs.replace(credit(store, 3), window_id="2037-11-23"))
     _, held = await store.held(cents(8))
 
     assert word == "OK"

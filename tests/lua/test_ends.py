@@ -13,6 +13,7 @@ E8 an end that the journal cannot take changes nothing, and may be repeated
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec import structs
 from redis.exceptions import ResponseError
 
 from gateway.budgets.changes import Settlement
@@ -58,7 +59,9 @@ async def test_settle_under_other_windows_finds_its_own(store: Store) -> None:
     """A settle that names the windows of another day lands where the money was reserved."""
     ask, held = await store.held(cents(5))
 
-    await store.settle(ask, held._replace(windows="day:2037-11-23,month:2037-11,total"), cents(3))
+    await store.settle(
+        ask, structs.replace(held, windows="day:2037-11-23,month:2037-11,total"), cents(3)
+    )
 
     assert (await store.spend("day:2037-11-22"))["org.spent"] == cents(3)
     assert await store.client.exists("bg:{acme}:spend:day:2037-11-23") == 0
@@ -111,7 +114,7 @@ async def test_settle_after_a_void_release_counts_everywhere_or_nowhere(store: S
 
     before = await store.budgets.settle(settlement)
     await store.held(cents(3))
-    later = settlement._replace(id=store.id())
+    later = structs.replace(settlement, id=store.id())
     await store.budgets.release(ORG, "researcher", later.id, WINDOWS)
     after = await store.budgets.settle(later)
 
@@ -240,10 +243,10 @@ async def test_extension_is_absolute_and_never_less(store: Store) -> None:
     ask, held = await store.held(cents(5))
 
     raised = await store.budgets.extend(
-        ask._replace(amount_microcents=cents(8), ttl_ms=90_000), held.windows
+        structs.replace(ask, amount_microcents=cents(8), ttl_ms=90_000), held.windows
     )
     lowered = await store.budgets.extend(
-        ask._replace(amount_microcents=cents(2), ttl_ms=1), held.windows
+        structs.replace(ask, amount_microcents=cents(2), ttl_ms=1), held.windows
     )
 
     assert isinstance(raised, Held)
@@ -260,7 +263,8 @@ async def test_extension_is_checked_like_a_reserve(store: Store) -> None:
     ask, held = await store.held(cents(5))
 
     assert isinstance(
-        await store.budgets.extend(ask._replace(amount_microcents=cents(11)), held.windows), Denied
+        await store.budgets.extend(structs.replace(ask, amount_microcents=cents(11)), held.windows),
+        Denied,
     )
     await store.limits({})
     assert isinstance(await store.budgets.extend(ask, held.windows), Held)
@@ -277,8 +281,12 @@ async def test_extension_tells_when_its_window_ends(
         await store.at("2037-11-23T00:00:00Z")
         await store.held(cents(1))
 
-    raised = await store.budgets.extend(ask._replace(amount_microcents=cents(6)), held.windows)
-    denied = await store.budgets.extend(ask._replace(amount_microcents=cents(11)), held.windows)
+    raised = await store.budgets.extend(
+        structs.replace(ask, amount_microcents=cents(6)), held.windows
+    )
+    denied = await store.budgets.extend(
+        structs.replace(ask, amount_microcents=cents(11)), held.windows
+    )
 
     assert isinstance(raised, Held)
     assert isinstance(denied, Denied)
@@ -295,7 +303,7 @@ async def test_extension_brings_no_key_back(store: Store, target: int) -> None:
     await store.client.delete("bg:{acme}:spend:day:2037-11-22")
     await store.held(cents(1))
 
-    await store.budgets.extend(ask._replace(amount_microcents=cents(target)), held.windows)
+    await store.budgets.extend(structs.replace(ask, amount_microcents=cents(target)), held.windows)
 
     assert await store.client.exists("bg:{acme}:spend:day:2037-11-22") == 0
 
@@ -305,9 +313,13 @@ async def test_extension_beyond_the_limit_is_denied_not_busy(store: Store) -> No
     await store.limits({"status": "active", "org.month.limit_cents": "10"})
     ask, held = await store.held(cents(5))
 
-    beyond = await store.budgets.extend(ask._replace(amount_microcents=cents(11)), held.windows)
+    beyond = await store.budgets.extend(
+        structs.replace(ask, amount_microcents=cents(11)), held.windows
+    )
     await store.held(cents(1))
-    full = await store.budgets.extend(ask._replace(amount_microcents=cents(10)), held.windows)
+    full = await store.budgets.extend(
+        structs.replace(ask, amount_microcents=cents(10)), held.windows
+    )
 
     assert isinstance(beyond, Denied)
     assert isinstance(full, Denied)
@@ -318,7 +330,7 @@ async def test_extension_is_held_by_the_agent_that_reserved(store: Store) -> Non
     """E7: an extension that names another agent still counts where its settle will give back."""
     ask, held = await store.held(cents(5))
 
-    more = ask._replace(agent="writer", amount_microcents=cents(8))
+    more = structs.replace(ask, agent="writer", amount_microcents=cents(8))
     await store.budgets.extend(more, held.windows)
 
     assert await store.spend() == {"org.held": cents(8), "agent.researcher.held": cents(8)}
@@ -339,7 +351,7 @@ async def test_end_waits_for_a_journal(store: Store, verb: str) -> None:
     ask, held = await store.held(cents(5))
     await store.client.set("bg:journal", "not a stream")
     await store.at(60_000)
-    more = ask._replace(amount_microcents=cents(9))
+    more = structs.replace(ask, amount_microcents=cents(9))
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "settle": lambda: store.settle(ask, held, cents(9)),
         "expire": lambda: store.budgets.expire(ORG, WINDOWS, [ask.id]),

@@ -12,6 +12,7 @@ R7 the first denial and the first warning are journaled once per limit
 from typing import Any
 
 import pytest
+from msgspec import structs
 from ulid import ULID
 
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX
@@ -59,7 +60,7 @@ async def test_same_id_with_another_ask_is_a_mismatch(store: Store, change: Any)
     """R1: an id that is held for another ask is MISMATCH, and nothing more is held."""
     ask, _ = await store.held(cents(5))
 
-    assert refusal(await store.budgets.reserve(ask._replace(**change))) == ("MISMATCH", "")
+    assert refusal(await store.budgets.reserve(structs.replace(ask, **change))) == ("MISMATCH", "")
     assert (await store.spend())["org.held"] == cents(5)
 
 

@@ -8,6 +8,7 @@ W5 a limit on a window that the node no longer counts refuses
 """
 
 import pytest
+from msgspec import structs
 
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.node import Node
@@ -110,7 +111,7 @@ async def test_running_window_is_not_moved_by_other_bounds(store: Store) -> None
     before = await store.client.hgetall("bg:{acme}:meta")
     other = Bookkeeping(store.wire, load_scripts(FROZEN_CLOCK), 60_000, 1_000)
     proposal = other.propose(ORG, store.now_ms)
-    forged = proposal._replace(bounds=proposal.bounds.replace("00|", "01|"))
+    forged = structs.replace(proposal, bounds=proposal.bounds.replace("00|", "01|"))
 
     assert await _status(store, other, forged) == b"WINDOW"
     assert await store.client.hgetall("bg:{acme}:meta") == before
@@ -121,11 +122,12 @@ async def test_running_window_is_not_made_longer(store: Store) -> None:
     _, held = await store.held(cents(1))
     other = Bookkeeping(store.wire, load_scripts(FROZEN_CLOCK), 60_000, 1_000)
     proposal = other.propose(ORG, store.now_ms)
-    longer = proposal._replace(
-        bounds=proposal.bounds.replace(str(ms("2037-11-23T00:00:00Z")), str(held.resets_ms))
+    longer = structs.replace(
+        proposal,
+        bounds=proposal.bounds.replace(str(ms("2037-11-23T00:00:00Z")), str(held.resets_ms)),
     )
 
-    assert longer != proposal
+    assert longer.bounds != proposal.bounds
     assert await _status(store, other, longer) == b"WINDOW"
 
 

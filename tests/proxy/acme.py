@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from msgspec import structs
 from ulid import ULID
 
 from gateway.domain.reservation import Ask
@@ -40,7 +41,8 @@ async def write_agent(
 
 def ask(amount_microcents: int, **changes: Any) -> Ask:
     """Return an ask of the agent researcher under a new id."""
-    return Ask(str(ULID()), ORG, "researcher", amount_microcents, DIGEST)._replace(**changes)
+    ask = Ask(str(ULID()), ORG, "researcher", amount_microcents, DIGEST)
+    return structs.replace(ask, **changes)
 
 
 async def counters(redis: Any, window: str = "total") -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Heads: what crosses the gateway in both directions, and what does not."""
 
 import pytest
+from msgspec import structs
 
 from gateway.domain.key import read_key
 from gateway.domain.reservation import Held
@@ -177,7 +178,7 @@ def test_budget_headers_of_a_hold() -> None:
 
 def test_budget_headers_hide_amounts() -> None:
     """What is left is not told where the caller may not see it."""
-    held = _HELD._replace(budget="org.total", resets_ms=0)
+    held = structs.replace(_HELD, budget="org.total", resets_ms=0)
 
     lines = budget_lines("01REQ", "acme", held, visible=False)
 

@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 import orjson
 import pytest
+from msgspec import structs
 
 from gateway.domain.reservation import Denied, Finished, Refusal, Refused, Replayed
 from gateway.errors import (
@@ -29,7 +30,9 @@ _DENIED = Denied(
 
 def _denied(**changes: Any) -> Problem:
     visible = changes.pop("visible", True)
-    return problem.of_denied(_DENIED._replace(**changes), "acme", 5 * _CENT, visible=visible)
+    return problem.of_denied(
+        structs.replace(_DENIED, **changes), "acme", 5 * _CENT, visible=visible
+    )
 
 
 def _said(answer: Problem, tongue: Tongue | None = None) -> tuple[dict[str, str], dict[str, Any]]:

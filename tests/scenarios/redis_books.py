@@ -1,5 +1,7 @@
 """The books of one org on a server, as the engine of a scenario table."""
 
+from msgspec import structs
+
 from gateway.budgets.bookkeeping import CreditWord
 from gateway.budgets.changes import Credit, Settlement
 from gateway.budgets.keys import org_key
@@ -37,7 +39,7 @@ class RedisBooks:
 
     async def reserve(self, ask: Ask) -> ReserveOutcome:
         """Hold an amount on every budget of the chain, or on none."""
-        outcome = await self._store.budgets.reserve(ask._replace(key_digest=KEY_DIGEST))
+        outcome = await self._store.budgets.reserve(structs.replace(ask, key_digest=KEY_DIGEST))
         if isinstance(outcome, Held):
             self._windows[ask.id] = outcome.windows
         return outcome

@@ -1,0 +1,66 @@
+"""Settling: a settle on its way, of whose end somebody is told though nobody waits for it.
+
+Two futures, one for the reply and one for the end, cost more than all the rest of a settle here;
+this is one small object, which is told the reply while the socket is read.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.budgets import replies
+from gateway.budgets.changes import Settlement
+from gateway.budgets.records import windows_token
+from gateway.budgets.replies import Reply
+from gateway.budgets.waiter import Waiter
+from gateway.domain.reservation import Settled
+from gateway.errors import StoreError
+
+# Who wants to know the end of a settlement: what Redis made of it, or why that is not known.
+Told = Callable[[Settlement, Settled | StoreError], None]
+# Queues a settlement in the windows of a token, for a waiter.
+Send = Callable[[Settlement, str, Waiter], None]
+
+
+class Settling:
+    """One settle from its call to its end, which ``told`` hears once.
+
+    An answer that names other windows sends it again, with those. It never raises: a bug in what
+    is told must not end the connection of all.
+    """
+
+    __slots__ = ("_ended", "_send", "_settlement", "_told")
+
+    def __init__(self, settlement: Settlement, send: Send, told: Told) -> None:
+        self._settlement = settlement
+        self._send = send
+        self._told = told
+        self._ended = False
+
+    def done(self) -> bool:
+        """Say whether the end was told."""
+        return self._ended
+
+    def set_result(self, reply: Reply, /) -> None:
+        """Tell what Redis has made of it, or send it again."""
+        try:
+            if reply[0] == b"WINDOWS":
+                self._send(self._settlement, windows_token(*map(replies.text, reply[1:3])), self)
+            else:
+                end = replies.settle_outcome(reply)
+                self._ended = True
+                self._told(self._settlement, end)
+        except Exception as error:
+            _report(error)
+
+    def set_exception(self, error: StoreError, /) -> None:
+        """Tell why Redis has not answered."""
+        self._ended = True
+        try:
+            self._told(self._settlement, error)
+        except Exception as bug:
+            _report(bug)
+
+
+def _report(bug: Exception) -> None:
+    says = {"message": "The end of a settle could not be told.", "exception": bug}
+    asyncio.get_running_loop().call_exception_handler(says)
