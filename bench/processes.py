@@ -22,16 +22,16 @@ class ProcessFailed(Exception):
 
 
 class Cores(NamedTuple):
-    """One core for what is measured and one for everything else; the same where there is one."""
+    """One core for what is measured and all others for the rest; the same where there is one."""
 
     measured: set[int]
     rest: set[int]
 
 
 def cores() -> Cores:
-    """Return the first two cores that this process may use."""
-    usable = sorted(os.sched_getaffinity(0))
-    return Cores({usable[0]}, {usable[min(1, len(usable) - 1)]})
+    """Return the first core that this process may use, and the others."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    return Cores({first}, set(others) or {first})
 
 
 @contextmanager

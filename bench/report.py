@@ -66,6 +66,8 @@ def text(document: Mapping[str, Any]) -> str:
     parts.append(_table(_TURN_COLUMNS, document["turns"]))
     if document.get("scripts"):
         parts.append(_table(_SCRIPT_COLUMNS, document["scripts"]))
+    if document.get("lead"):
+        parts.append(_lead(document["lead"]))
     if document.get("targets"):
         parts.append("\n".join(_verdict(target) for target in document["targets"]))
     return "\n\n".join(parts)
@@ -80,6 +82,14 @@ def progress(sentence: str) -> None:
     """Write one line to standard error."""
     sys.stderr.write(f"{sentence}\n")
     sys.stderr.flush()
+
+
+def _lead(lead: Mapping[str, Any]) -> str:
+    limit = "the other cores were the limit" if lead["others_were_limit"] else "its core was"
+    return (
+        f"gateway, times naive: {lead['requests_per_s']:g} by requests/s ({limit}), "
+        f"{lead['per_cpu_second']:g} by CPU per request"
+    )
 
 
 def _verdict(target: Mapping[str, Any]) -> str:

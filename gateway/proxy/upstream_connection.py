@@ -258,7 +258,9 @@ class UpstreamConnection(asyncio.Protocol):
         parser, self._spare = self._spare, None
         if parser is None:
             return AnswerParser(method)
-        parser.begin(method)
+        # One that a known answer has left unused is as good as begun.
+        if parser.status or parser.method != method:
+            parser.begin(method)
         return parser
 
     async def _send(self, transport: asyncio.Transport, parts: AsyncIterator[bytes]) -> None:
