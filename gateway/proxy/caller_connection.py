@@ -44,8 +44,8 @@ class CallerConnection(HttpToolsProtocol):
     _in_body = False
     _has_offer = False
     _head_bytes = 0
-    # Until when this connection may be idle, and the one timer that looks whether it was. A timer
-    # for each request, set and cancelled, would cost more than reading its head.
+    # Until when the next head must be there, while no call runs, and the one timer that looks
+    # whether it was. A timer for each request, set and cancelled, would cost more than its head.
     _idle_until_s = _NEVER
     _idle_timer: asyncio.TimerHandle | None = None
 
@@ -68,6 +68,7 @@ class CallerConnection(HttpToolsProtocol):
         if is_offer and self.parser.get_method() != b"CONNECT":
             self._has_offer = self._get_upgrade() != _WEBSOCKET
         if not self._has_offer:
+            self._idle_until_s = _NEVER
             super().on_headers_complete()
             # ASGI has no way to send an answer in one piece; uvicorn does not know of this one.
             extensions: dict[str, Any] = {WHOLE: partial(_write_whole, self.cycle)}
@@ -93,15 +94,23 @@ class CallerConnection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
-        self._idle_until_s = self.loop.time() + self.timeout_keep_alive
-        if self._idle_timer is None:
-            self._idle_timer = self.loop.call_at(self._idle_until_s, self._close_if_idle)
+        self._be_idle()
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for the first head as long as for a further one."""
+        super().connection_made(transport)
+        self._be_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End with the connection."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         super().connection_lost(exc)
+
+    def _be_idle(self) -> None:
+        self._idle_until_s = self.loop.time() + self.timeout_keep_alive
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_at(self._idle_until_s, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
         self._idle_timer = None
@@ -112,7 +121,6 @@ class CallerConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on: the body of a known head, a known head, or what must be parsed."""
-        self._idle_until_s = _NEVER
         if self._body_left:
             self._read_body(data)
         elif not (self._at_head and self._begins_known(data)):
@@ -137,6 +145,7 @@ class CallerConnection(HttpToolsProtocol):
         cycle = self.cycle = self._new_cycle(scope)
         cycle.more_body = not is_whole
         scope["extensions"][WHOLE] = partial(_write_whole, cycle)
+        self._idle_until_s = _NEVER
         self._start_asgi_task(cycle, self.app)
         if not is_whole:
             self._at_head, self._body_left = False, ends - body_begins

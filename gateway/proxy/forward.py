@@ -99,7 +99,6 @@ class Forwarding:
             reservation.release()
             detail = "The upstream has failed again and again; it is tried from time to time."
             return Problem("upstream_circuit_open", detail)
-        kept = Metered(admitted.metering.quote.amount_microcents, "quote")
         parts = stream_body(receive, self._body_bytes_max) if body is None else body
         is_sending = False
 
@@ -117,6 +116,7 @@ class Forwarding:
             return problem.of_error(error)
         except UpstreamError as error:
             breaker.fail(time.monotonic())
+            kept = _kept(admitted)
             reservation.settle(kept, KINDS[error.code].status)
             return problem.of_error(error, kept.cost_microcents)
         except (BadRequest, BodyTooLarge, CallerLeft):
@@ -126,7 +126,7 @@ class Forwarding:
         except BaseException:
             # Cancelled, in most cases: what was not sent certainly did not run.
             if is_sending:
-                reservation.settle(kept, 0)
+                reservation.settle(_kept(admitted), 0)
             else:
                 reservation.release()
             raise
@@ -143,6 +143,11 @@ class Forwarding:
         if isinstance(error, BadRequest):
             return problem.of_error(error)
         return problem.too_large(self._body_bytes_max)
+
+
+def _kept(admitted: Admitted) -> Metered:
+    """Return the cost of a call that may have run and told nothing: its quote."""
+    return Metered(admitted.metering.quote.amount_microcents, "quote")
 
 
 def _stopped(reservation: Reservation) -> Problem:

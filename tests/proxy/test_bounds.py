@@ -294,10 +294,14 @@ async def test_other_transfer_coding_is_not_supported(
     assert upstream.connections == 0
 
 
+def _idle_at_most(gateway: PlaneGateway, seconds: float) -> None:
+    listener: Any = gateway.plane.listeners[0][0]
+    listener.config.timeout_keep_alive = seconds
+
+
 async def test_idle_connection_is_closed(gateway: PlaneGateway, upstream: StubUpstream) -> None:
     """A connection that brings no further request is closed after its time."""
-    listener, _ = gateway.plane.listeners[0]
-    listener.config.timeout_keep_alive = 0
+    _idle_at_most(gateway, 0.2)
     upstream.answers(raw_answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"))
     async with wire(gateway.port) as caller:
         await caller.send(request("/agents/researcher/invoke", "content-length: 2") + b"{}")
@@ -306,16 +310,50 @@ async def test_idle_connection_is_closed(gateway: PlaneGateway, upstream: StubUp
         assert await caller.rest() == b""
 
 
-async def test_connection_in_use_is_not_idle(gateway: PlaneGateway, upstream: StubUpstream) -> None:
-    """A call that runs longer than a connection may be idle has its answer."""
-    listener, _ = gateway.plane.listeners[0]
-    listener.config.timeout_keep_alive = 1
+@pytest.mark.parametrize("begun", [b"", b"POST /agents/researcher/x HTTP/1.1\r\nX-Slow: "])
+async def test_head_that_does_not_come_is_not_waited_for(
+    gateway: PlaneGateway, begun: bytes
+) -> None:
+    """A connection without a whole head is closed after its time, whatever trickles in."""
+    _idle_at_most(gateway, 0.2)
+    ends_s = time.monotonic() + 5
+    async with wire(gateway.port) as caller:
+        rest = asyncio.create_task(caller.rest())
+        await caller.send(begun)
+        while begun and not rest.done() and time.monotonic() < ends_s:
+            await caller.send(b"h")
+            await asyncio.wait([rest], timeout=0.05)
+
+        assert await rest == b""
+
+
+async def test_body_that_nobody_waits_for_does_not_keep_its_connection(
+    gateway: PlaneGateway, org: Any
+) -> None:
+    """What is left of a refused request must come within the time of an idle connection."""
+    _idle_at_most(gateway, 0.2)
+    async with wire(gateway.port) as caller:
+        await caller.send(request(PATH, "Content-Length: 70000", key=STRANGER))
+        await caller.until(b"}")
+        await caller.send(b"x" * 100)
+
+        assert await caller.rest() == b""
+
+
+@pytest.mark.parametrize("calls_before", [0, 2])
+async def test_connection_in_use_is_not_idle(
+    gateway: PlaneGateway, upstream: StubUpstream, calls_before: int
+) -> None:
+    """A call that runs longer than a connection may be idle has its answer, known or not."""
+    _idle_at_most(gateway, 1)
     whole, goes_on = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", asyncio.Event()
-    upstream.answers(raw_answer(whole), raw_answer(whole[:-2], goes_on, b"{}"))
+    slow = raw_answer(whole[:-2], goes_on, b"{}")
+    upstream.answers(*[raw_answer(whole)] * calls_before, slow)
     call = request("/agents/researcher/invoke", "content-length: 2") + b"{}"
     async with wire(gateway.port) as caller:
-        await caller.send(call)
-        await caller.until(b"{}")
+        for _ in range(calls_before):
+            await caller.send(call)
+            await caller.until(b"{}")
         idle_until_s = time.monotonic() + 1
         await caller.send(call)
 
