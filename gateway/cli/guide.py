@@ -11,7 +11,6 @@ from gateway.cli.data_folder import wheel_file
 from gateway.cli.demo import ORG, RESEARCHER, WRITER, Demo
 from gateway.domain.money import MICROCENTS_PER_CENT, cents_from_microcents
 from gateway.domain.price import Price, quote_of
-from gateway.domain.usage import Usage
 from gateway.errors import ConfigError
 from gateway.registry.standings import Standing
 
@@ -71,7 +70,7 @@ def _stands(standing: Standing) -> str:
 def _too_many_tokens(available_microcents: int, price: Price) -> int:
     """Return a round number of output tokens that cost more than is left."""
     tokens = 1000
-    while quote_of(Usage(0, tokens, 0), price) <= available_microcents:
+    while quote_of(0, tokens, price) <= available_microcents:
         tokens *= 2
     return tokens
 
@@ -79,7 +78,7 @@ def _too_many_tokens(available_microcents: int, price: Price) -> int:
 def _limit_for(standing: Standing, price: Price, tokens: int) -> int:
     """Return a round limit in cents under which twice so many tokens fit."""
     needed = standing.counters.spent_microcents + standing.counters.held_microcents
-    needed += 2 * quote_of(Usage(0, tokens, 0), price)
+    needed += 2 * quote_of(0, tokens, price)
     limit = 5
     while limit * MICROCENTS_PER_CENT < needed:
         limit *= 2

@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 import httpx
 import orjson
 import typer
+from msgspec import structs
 from ulid import ULID
 
 from gateway.cli import environment, output
@@ -220,7 +221,7 @@ def _judged(report: Report, metering: Metering, answered: _Answered) -> Report:
 
 def _shown(report: Report) -> dict[str, object]:
     usage = report.usage
-    tokens = usage._asdict() if usage is not None else dict.fromkeys(Usage._fields)
+    tokens = structs.asdict(usage) if usage else dict.fromkeys(Usage.__struct_fields__)
     members = report._asdict()
     del members["usage"]
     return members | tokens

@@ -6,6 +6,8 @@ MICROCENTS_PER_CENT = 10**6
 # 2^53-1: the largest integer that a Lua number, a double, still holds exactly.
 AMOUNT_MICROCENTS_MAX = 2**53 - 1
 
+# One digit before the point and six after it.
+_DIGITS = 7
 # [0-9], not \d: \d also matches the digits of other scripts, which the Lua reader refuses.
 _CENTS = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,6}))?")
 
@@ -29,5 +31,5 @@ def cents_from_microcents(amount_microcents: int) -> str:
     """Return a signed amount as plain decimal cents without trailing zeros."""
     if amount_microcents < 0:
         return f"-{cents_from_microcents(-amount_microcents)}"
-    whole, fraction = divmod(amount_microcents, MICROCENTS_PER_CENT)
-    return f"{whole}.{fraction:06d}".rstrip("0") if fraction else str(whole)
+    digits = str(amount_microcents).zfill(_DIGITS)
+    return f"{digits[:-6]}.{digits[-6:]}".rstrip("0").rstrip(".")

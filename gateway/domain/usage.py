@@ -1,13 +1,14 @@
 """Usage: what a call consumed, read from the answers of the model APIs."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 # Above any context window; a larger count is a mistake of the upstream, and would price as one.
 _TOKENS_MAX = 1_000_000_000
 
 
-class Usage(NamedTuple):
+class Usage(Struct, frozen=True, gc=False):
     """Tokens of one call.
 
     ``cached_tokens`` is the part of the input that was read from a cache, ``stored_tokens`` the
@@ -20,18 +21,19 @@ class Usage(NamedTuple):
     stored_tokens: int = 0
 
 
-def usage_of(message: Mapping[str, object]) -> Usage | None:
-    """Return the usage in an answer or in one event of its stream, or None where it has none.
+def usage_of(told: Mapping[str, object]) -> Usage | None:
+    """Return the usage that the member ``usage`` of an answer or of an event tells, or None.
 
-    Known are OpenAI's chat, completions, embeddings and responses, with the ``response.*`` events,
-    and Anthropic's messages with ``message_start`` and ``message_delta``. Counts that are not
-    whole, not negative numbers are no usage: missing usage never means zero.
+    Known are OpenAI's chat, completions, embeddings and responses, and Anthropic's messages.
+    Counts that are not whole, not negative numbers are no usage: missing usage never means zero.
     """
-    for holder in (message, message.get("response"), message.get("message")):
-        usage = holder.get("usage") if isinstance(holder, dict) else None
-        if isinstance(usage, dict):
-            return _anthropic(usage) if _is_anthropic(usage) else _openai(usage)
-    return None
+    if "prompt_tokens" in told:
+        details = told.get("prompt_tokens_details")
+        return _openai(told["prompt_tokens"], told.get("completion_tokens"), details)
+    if _is_anthropic(told):
+        return _anthropic(told)
+    details = told.get("input_tokens_details")
+    return _openai(told.get("input_tokens"), told.get("output_tokens"), details)
 
 
 def merged(earlier: Usage | None, later: Usage) -> Usage:
@@ -42,52 +44,44 @@ def merged(earlier: Usage | None, later: Usage) -> Usage:
     """
     if earlier is None:
         return later
-    return Usage(*(max(pair) for pair in zip(earlier, later, strict=True)))
-
-
-def _is_anthropic(usage: Mapping[str, object]) -> bool:
-    # OpenAI's responses say input_tokens too, but with details and with a total.
-    return (
-        "prompt_tokens" not in usage
-        and "total_tokens" not in usage
-        and (
-            "cache_read_input_tokens" in usage
-            or "cache_creation_input_tokens" in usage
-            or "input_tokens_details" not in usage
-        )
+    return Usage(
+        max(earlier.input_tokens, later.input_tokens),
+        max(earlier.output_tokens, later.output_tokens),
+        max(earlier.cached_tokens, later.cached_tokens),
+        max(earlier.stored_tokens, later.stored_tokens),
     )
 
 
-def _openai(usage: Mapping[str, object]) -> Usage | None:
-    chat = "prompt_tokens" in usage
-    read = _count(usage, "prompt_tokens" if chat else "input_tokens")
-    written = _count(usage, "completion_tokens" if chat else "output_tokens", default=0)
-    details = usage.get("prompt_tokens_details" if chat else "input_tokens_details")
-    cached = _count(details, "cached_tokens", default=0) if isinstance(details, dict) else 0
-    return _usage(read, written, cached)
+def _is_anthropic(told: Mapping[str, object]) -> bool:
+    # OpenAI's responses say input_tokens too, but with details and with a total.
+    return "total_tokens" not in told and (
+        "cache_read_input_tokens" in told
+        or "cache_creation_input_tokens" in told
+        or "input_tokens_details" not in told
+    )
 
 
-def _anthropic(usage: Mapping[str, object]) -> Usage | None:
+def _openai(read: object, written: object, details: object) -> Usage | None:
+    cached = _count(details.get("cached_tokens"), 0) if isinstance(details, dict) else 0
+    input_tokens, output_tokens = _count(read), _count(written, 0)
+    if input_tokens is None or output_tokens is None or cached is None or cached > input_tokens:
+        return None
+    return Usage(input_tokens, output_tokens, cached)
+
+
+def _anthropic(told: Mapping[str, object]) -> Usage | None:
     # Here input_tokens leaves out what was written to and read from the cache.
-    fresh = _count(usage, "input_tokens", default=0)
-    created = _count(usage, "cache_creation_input_tokens", default=0)
-    cached = _count(usage, "cache_read_input_tokens", default=0)
-    written = _count(usage, "output_tokens")
-    if fresh is None or created is None or cached is None:
+    fresh = _count(told.get("input_tokens"), 0)
+    created = _count(told.get("cache_creation_input_tokens"), 0)
+    cached = _count(told.get("cache_read_input_tokens"), 0)
+    written = _count(told.get("output_tokens"))
+    if fresh is None or created is None or cached is None or written is None:
         return None
-    return _usage(fresh + created + cached, written, cached, created)
+    return Usage(fresh + created + cached, written, cached, created)
 
 
-def _usage(
-    read: int | None, written: int | None, cached: int | None, stored: int = 0
-) -> Usage | None:
-    if read is None or written is None or cached is None or cached > read:
-        return None
-    return Usage(read, written, cached, stored)
-
-
-def _count(usage: Mapping[str, object], name: str, default: int | None = None) -> int | None:
-    value = usage.get(name)
-    if value is None:
-        return default
-    return value if type(value) is int and 0 <= value <= _TOKENS_MAX else None
+def _count(told: object, missing: int | None = None) -> int | None:
+    """Return a count that was told, ``missing`` where none was, or None where it is no count."""
+    if type(told) is int and 0 <= told <= _TOKENS_MAX:
+        return told
+    return missing if told is None else None

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import orjson
+from msgspec import Struct
 
 from gateway.domain.agent import Agent, Dialect
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX, microcents_from_cents
@@ -13,6 +13,7 @@ from gateway.domain.price import Price, cost_of
 from gateway.domain.quote import BYTES_PER_INPUT_TOKEN, Quote
 from gateway.domain.usage import Usage, merged, usage_of
 from gateway.proxy.events import Events
+from gateway.proxy.members import Members
 
 Source = Literal["reported", "tokens", "partial", "flat", "quote"]
 PriceOf = Callable[[str], Price | None]
@@ -23,7 +24,7 @@ _USAGE = b'"usage"'
 _PLAIN_USD = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,20})?")
 
 
-class Metered(NamedTuple):
+class Metered(Struct, frozen=True, gc=False):
     """The cost of a call. ``usage`` and ``model`` are what was seen, priced or not."""
 
     cost_microcents: int
@@ -33,7 +34,7 @@ class Metered(NamedTuple):
     price_id: str | None = None
 
 
-class Metering(NamedTuple):
+class Metering(Struct, frozen=True):
     """What the meter knows before the answer comes; ``price`` is that of ``model``, if known."""
 
     agent: Agent
@@ -43,11 +44,36 @@ class Metering(NamedTuple):
     price: Price | None
 
 
+class _Told(Struct, frozen=True):
+    """What is asked of an answer. Events of OpenAI and Anthropic may hold it one level deeper."""
+
+    model: object = None
+    usage: object = None
+    response: object = None
+    message: object = None
+
+
+_ANSWERS = Members(_Told)
+
+
 class Meter:
     """Meters one answer: its headers, then its body in one piece or as a stream.
 
     ``ignored_costs`` counts costs that the upstream reported and that were no cost.
     """
+
+    __slots__ = (
+        "_body",
+        "_events",
+        "_metering",
+        "_model",
+        "_reported",
+        "_size",
+        "_status",
+        "_trusts",
+        "_usage",
+        "ignored_costs",
+    )
 
     def __init__(
         self, metering: Metering, status: int, headers: Mapping[bytes, bytes], is_stream: bool
@@ -71,8 +97,7 @@ class Meter:
     @property
     def known(self) -> bool:
         """Whether the cost is certain before the body has come: nothing in it can change it."""
-        pricing = self._metering.agent.pricing
-        return pricing.mode == "flat" or self._reported is not None
+        return self._reported is not None or self._metering.agent.pricing.mode == "flat"
 
     def feed(self, chunk: bytes) -> None:
         """Take a chunk of the body, in order."""
@@ -99,13 +124,14 @@ class Meter:
         if self._reported is not None:
             return Metered(self._reported, "reported", self._usage, self._model)
         metered = self._priced(is_complete)
+        if self._status < 400 or metered.source == "tokens" or self._metering.agent.charge_errors:
+            return metered
         # An answer that failed and tells of no cost has none, unless the agent says otherwise.
-        is_failure = self._status >= 400 and metered.source != "tokens"
-        return None if is_failure and not self._metering.agent.charge_errors else metered
+        return None
 
     def _priced(self, is_complete: bool) -> Metered:
-        agent, quote = self._metering.agent, self._metering.quote
-        mode, usage = agent.pricing.mode, self._usage
+        quote, usage = self._metering.quote, self._usage
+        mode = self._metering.agent.pricing.mode
         if mode == "flat" or quote.source == "flat":
             return self._kept("flat")
         price = self._price() if mode == "tokens" and quote.source != "free" else None
@@ -128,20 +154,22 @@ class Meter:
         return price or metering.price
 
     def _look(self, data: bytes) -> None:
-        if _USAGE not in data:
+        # Usage is told at the end, after all the content: from there it is found at once.
+        told = _ANSWERS.read(data) if data.rfind(_USAGE) >= 0 else None
+        if told is None:
             return
-        try:
-            message = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return
-        if not isinstance(message, dict):
-            return
-        usage = usage_of(message)
-        if usage is not None:
-            self._usage = merged(self._usage, usage)
-        self._model = _model(message) or self._model
+        usage, model = told.usage, told.model
+        for holder in (told.response, told.message):
+            if isinstance(holder, dict):
+                usage = usage if isinstance(usage, dict) else holder.get("usage")
+                model = model if isinstance(model, str) and model else holder.get("model")
+        seen = usage_of(usage) if isinstance(usage, dict) else None
+        if seen is not None:
+            self._usage = merged(self._usage, seen)
+        if isinstance(model, str) and model:
+            self._model = model
         if self._trusts:
-            self._look_for_cost(message.get("usage"))
+            self._look_for_cost(told.usage)
 
     def _look_for_cost(self, usage: object) -> None:
         cost = usage.get("cost") if isinstance(usage, dict) else None
@@ -179,11 +207,3 @@ def _microcents_from_usd(text: object) -> int | None:
     # One rounding, half away from zero: 8 decimals are microcents, the 9th decides.
     amount = int(whole + digits[:8]) + (digits[8] >= "5")
     return amount if amount <= AMOUNT_MICROCENTS_MAX else None
-
-
-def _model(message: Mapping[str, object]) -> str | None:
-    for holder in (message, message.get("response"), message.get("message")):
-        model = holder.get("model") if isinstance(holder, dict) else None
-        if isinstance(model, str) and model:
-            return model
-    return None

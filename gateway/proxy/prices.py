@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from genai_prices import Usage, calc_price
 from genai_prices.types import ModelPrice, TieredPrices
@@ -27,7 +27,7 @@ class Prices:
 
     def __init__(self, now_s: Callable[[], float] = time.time) -> None:
         self._now_s = now_s
-        self._look_up = lru_cache(_MODELS_MAX)(_price)
+        self._turn_to(now_s())
         # The list is read from disk now, and not while the first caller waits.
         self.price_of("gpt-4o")
 
@@ -35,11 +35,20 @@ class Prices:
         """Return the price of a model, or None where the list does not know it."""
         if not 0 < len(model) <= _MODEL_LENGTH_MAX:
             return None
-        return self._look_up(model, int(self._now_s()) // _FRESH_S)
+        now_s = self._now_s()
+        if not self._minute_s <= now_s < self._next_minute_s:
+            self._turn_to(now_s)
+        return self._look_up(model)
+
+    def _turn_to(self, now_s: float) -> None:
+        # A memory of one minute is asked by the name alone, which takes half of what a pair does.
+        self._minute_s = int(now_s) // _FRESH_S * _FRESH_S
+        self._next_minute_s = self._minute_s + _FRESH_S
+        at = datetime.fromtimestamp(self._minute_s, UTC)
+        self._look_up = lru_cache(_MODELS_MAX)(partial(_price, at))
 
 
-def _price(model: str, minute: int) -> Price | None:
-    at = datetime.fromtimestamp(minute * _FRESH_S, UTC)
+def _price(at: datetime, model: str) -> Price | None:
     try:
         found = calc_price(Usage(input_tokens=1), model, genai_request_timestamp=at)
     except LookupError:

@@ -1,16 +1,15 @@
 """Quoting: what a call is read for to know the most that it can cost."""
 
-from collections.abc import Mapping
-
-import orjson
-
 from gateway.domain.agent import Agent
 from gateway.domain.money import microcents_from_cents
-from gateway.domain.quote import FREE_METHODS, Call, Quote, quote_for
+from gateway.domain.quote import FREE_METHODS, Quote, Wish, quote_for
 from gateway.proxy.invocation import Invocation
+from gateway.proxy.members import Members
 from gateway.proxy.meter import Metering, PriceOf
 from gateway.proxy.problem import Problem, cents
 
+_WISHES = Members(Wish)
+_NO_WISH = Wish()
 # Of what a caller calls a model; a body could be one long name.
 _TOLD_MAX = 200
 
@@ -24,26 +23,22 @@ def metering_for(
     call: Invocation, agent: Agent, body: bytes | None, price_of: PriceOf
 ) -> Metering | Problem:
     """Return the quote of a call and what its meter must know, or why it has none."""
-    is_read = agent.pricing.mode == "tokens" and call.target.method not in FREE_METHODS
-    message = _json_object(body) if is_read and body else None
-    named = (message or {}).get("model")
-    model = named if isinstance(named, str) else ""
+    target, wish = call.target, _NO_WISH
+    if body and agent.pricing.mode == "tokens" and target.method not in FREE_METHODS:
+        wish = _WISHES.read(body) or _NO_WISH
+    model = wish.model if isinstance(wish.model, str) else ""
     price = price_of(model) if model else None
-    quote = quote_for(agent, Call(call.target.method, len(body or b""), message), price)
-    if not isinstance(quote, Quote):
-        told = model[:_TOLD_MAX]
-        which = f"the model {told!r}" if told else "a body that names no model"
-        return Problem("price_unknown", f"There is no price for {which}.", {"model": told})
-    refusal = _above_ceiling(call.target.head.max_cost_cents, quote)
+    quote = quote_for(agent, target.method, len(body) if body else 0, wish, price)
+    if quote is None:
+        return _unpriced(model[:_TOLD_MAX])
+    max_cost_cents = target.head.max_cost_cents
+    refusal = _above_ceiling(max_cost_cents, quote) if max_cost_cents else None
     return refusal or Metering(agent, quote, model, price_of, price)
 
 
-def _json_object(body: bytes) -> Mapping[str, object] | None:
-    try:
-        message = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return message if isinstance(message, dict) else None
+def _unpriced(model: str) -> Problem:
+    which = f"the model {model!r}" if model else "a body that names no model"
+    return Problem("price_unknown", f"There is no price for {which}.", {"model": model})
 
 
 def _above_ceiling(max_cost_cents: str, quote: Quote) -> Problem | None:
@@ -51,8 +46,6 @@ def _above_ceiling(max_cost_cents: str, quote: Quote) -> Problem | None:
 
     Holding less than the quote instead would let a caller spend what its budget does not have.
     """
-    if not max_cost_cents:
-        return None
     ceiling = microcents_from_cents(max_cost_cents)
     if ceiling is None:
         detail = f"Budget-Max-Cost is {max_cost_cents!r}; expected cents such as 2.5."

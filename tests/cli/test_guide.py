@@ -8,7 +8,6 @@ from gateway.cli.demo import Demo
 from gateway.cli.guide import BUDGET, MODEL, Place, guide
 from gateway.domain.budget import Budget, Counters
 from gateway.domain.price import quote_of
-from gateway.domain.usage import Usage
 from gateway.domain.window import Window
 from gateway.proxy.prices import Prices
 from gateway.registry.standings import Standing
@@ -39,7 +38,7 @@ def test_refused_call_does_not_fit_and_fits_after_the_raise(
 
     tokens = max(map(int, re.findall(r'"max_tokens":(\d+)', printed)))
     raised = re.search(rf"HSET 'bg:{{demo}}:limits' {BUDGET}.limit_cents (\d+)", printed)
-    cost = quote_of(Usage(0, tokens, 0), PRICE)
+    cost = quote_of(0, tokens, PRICE)
     assert cost > limit_microcents - spent_microcents
     assert raised is not None
     assert cost < int(raised[1]) * 1_000_000 - spent_microcents

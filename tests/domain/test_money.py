@@ -51,6 +51,23 @@ def test_cents_are_read_exactly(text: str, amount_microcents: int) -> None:
     assert microcents_from_cents(text) == amount_microcents
 
 
+@pytest.mark.parametrize(
+    ("amount_microcents", "text"),
+    [
+        (0, "0"),
+        (1, "0.000001"),
+        (999_999, "0.999999"),
+        (1_000_000, "1"),
+        (1_500_000, "1.5"),
+        (100_000_000, "100"),
+        (AMOUNT_MICROCENTS_MAX, "9007199254.740991"),
+    ],
+)
+def test_cents_are_written_plainly(amount_microcents: int, text: str) -> None:
+    """No exponent, no zero that says nothing, no point without digits on both sides."""
+    assert cents_from_microcents(amount_microcents) == text
+
+
 @given(st.integers(0, AMOUNT_MICROCENTS_MAX))
 def test_cents_round_trip(amount_microcents: int) -> None:
     """Every amount survives being written as cents and read again."""

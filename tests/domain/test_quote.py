@@ -5,10 +5,11 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.domain.agent import Agent, read_agent
 from gateway.domain.price import Price, Rate, Tier, cost_of, quote_of
-from gateway.domain.quote import Call, Quote, Unpriced, quote_for
+from gateway.domain.quote import Quote, Wish, quote_for
 from gateway.domain.usage import Usage, merged, usage_of
 
 
@@ -18,7 +19,8 @@ def rate(usd_per_mtok: str) -> Rate:
 
 
 MINI = Price("openai/gpt-4o-mini", rate("0.15"), rate("0.6"), rate("0.075"))
-POST = Call("POST", 400, {"model": "m", "max_tokens": 100})
+BODY_BYTES = 400
+WISH = Wish(model="m", max_tokens=100)
 
 
 def agent(mode: str, **price: object) -> Agent:
@@ -27,85 +29,94 @@ def agent(mode: str, **price: object) -> Agent:
 
 
 @pytest.mark.parametrize(
-    ("message", "usage"),
+    ("told", "usage"),
     [
-        ({"usage": {"prompt_tokens": 12, "completion_tokens": 34}}, Usage(12, 34, 0)),
+        ({"prompt_tokens": 12, "completion_tokens": 34}, Usage(12, 34, 0)),
         (
             {
-                "usage": {
-                    "prompt_tokens": 12,
-                    "completion_tokens": 34,
-                    "prompt_tokens_details": {"cached_tokens": 5},
-                }
+                "prompt_tokens": 12,
+                "completion_tokens": 34,
+                "prompt_tokens_details": {"cached_tokens": 5},
             },
             Usage(12, 34, 5),
         ),
-        ({"usage": {"prompt_tokens": 8, "total_tokens": 8}}, Usage(8, 0, 0)),
         (
             {
-                "type": "response.completed",
-                "response": {
-                    "usage": {
-                        "input_tokens": 7,
-                        "output_tokens": 9,
-                        "input_tokens_details": {"cached_tokens": 3},
-                    }
-                },
+                "prompt_tokens": 12,
+                "completion_tokens": None,
+                "prompt_tokens_details": {"cached_tokens": None},
+            },
+            Usage(12, 0, 0),
+        ),
+        ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8, 0, 0)),
+        ({"input_tokens": 8, "total_tokens": 8}, Usage(8, 0, 0)),
+        (
+            {
+                "input_tokens": 7,
+                "output_tokens": 9,
+                "input_tokens_details": {"cached_tokens": 3},
             },
             Usage(7, 9, 3),
         ),
         (
             {
-                "usage": {
-                    "input_tokens": 10,
-                    "cache_creation_input_tokens": 20,
-                    "cache_read_input_tokens": 30,
-                    "output_tokens": 4,
-                }
+                "input_tokens": 10,
+                "cache_creation_input_tokens": 20,
+                "cache_read_input_tokens": 30,
+                "output_tokens": 4,
             },
             Usage(60, 4, 30, 20),
         ),
+        ({"input_tokens": 10, "output_tokens": 1}, Usage(10, 1, 0)),
+        # What a cache gave is Anthropic's, also beside the details of OpenAI.
         (
             {
-                "type": "message_start",
-                "message": {"usage": {"input_tokens": 10, "output_tokens": 1}},
+                "input_tokens": 10,
+                "output_tokens": 1,
+                "cache_read_input_tokens": 5,
+                "input_tokens_details": {"cached_tokens": 3},
             },
-            Usage(10, 1, 0),
+            Usage(15, 1, 5),
         ),
-        ({"type": "message_delta", "usage": {"output_tokens": 40}}, Usage(0, 40, 0)),
-        ({"usage": {"prompt_tokens": 0, "completion_tokens": 0}}, Usage(0, 0, 0)),
+        ({"output_tokens": 40}, Usage(0, 40, 0)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0, 0)),
     ],
 )
-def test_usage_of_known_answers(message: dict[str, object], usage: Usage) -> None:
+def test_usage_of_known_answers(told: dict[str, object], usage: Usage) -> None:
     """Each API is read; what was cached is part of the input; an explicit zero is zero."""
-    assert usage_of(message) == usage
+    assert usage_of(told) == usage
 
 
 @pytest.mark.parametrize(
-    "message",
+    "told",
     [
         {},
-        {"usage": None},
-        {"usage": {}},
-        {"usage": {"prompt_tokens": -1, "completion_tokens": 1}},
-        {"usage": {"prompt_tokens": 1.5, "completion_tokens": 1}},
-        {"usage": {"prompt_tokens": True, "completion_tokens": 1}},
-        {"usage": {"prompt_tokens": "12", "completion_tokens": 1}},
-        {"usage": {"prompt_tokens": 10**12, "completion_tokens": 1}},
-        {"usage": [1]},
-        {"usage": {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}}},
+        {"prompt_tokens": None},
+        {"prompt_tokens": -1, "completion_tokens": 1},
+        {"prompt_tokens": 1.5, "completion_tokens": 1},
+        {"prompt_tokens": True, "completion_tokens": 1},
+        {"prompt_tokens": "12", "completion_tokens": 1},
+        {"prompt_tokens": 10**12, "completion_tokens": 1},
+        {"prompt_tokens": 1, "completion_tokens": -1},
+        {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}},
+        {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": -1}},
+        {"input_tokens": 1},
+        {"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": -1},
+        {"input_tokens": 1, "output_tokens": 1, "cache_creation_input_tokens": True},
+        {"input_tokens": 1.5, "output_tokens": 1},
+        {"output_tokens": 10**9 + 1},
     ],
 )
-def test_what_is_no_usage_is_not_zero(message: dict[str, object]) -> None:
+def test_what_is_no_usage_is_not_zero(told: dict[str, object]) -> None:
     """Missing, negative, fractional or impossible counts are no usage at all."""
-    assert usage_of(message) is None
+    assert usage_of(told) is None
 
 
 def test_anthropic_stream_counts_once() -> None:
     """The first event has the input, the last one all of the output."""
-    usage = merged(Usage(10, 1, 0), Usage(0, 20, 0))
+    usage = merged(Usage(10, 1, 2, 3), Usage(0, 20, 0))
 
-    assert merged(usage, Usage(0, 40, 0)) == Usage(10, 40, 0)
+    assert merged(usage, Usage(0, 40, 0)) == Usage(10, 40, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +147,8 @@ def test_cost_is_rounded_once(usage: Usage, cost: int) -> None:
 )
 def test_cost_by_kind_and_tier(usage: Usage, cost: float) -> None:
     """Each kind of token has its rate, and a long input raises the rate of every token."""
-    tiered = MINI._replace(
+    tiered = structs.replace(
+        MINI,
         input=Rate(rate("0.15").base, (Tier(1_000, rate("0.3").base),)),
         output=Rate(rate("0.6").base, (Tier(1_000, rate("1.2").base),)),
         cache_write=rate("0.1875"),
@@ -147,20 +159,20 @@ def test_cost_by_kind_and_tier(usage: Usage, cost: float) -> None:
 
 def test_call_of_a_model_can_cost_by_itself() -> None:
     """A price per call comes on top of the tokens, in the quote too."""
-    price = MINI._replace(call_microcents=500_000)
+    price = structs.replace(MINI, call_microcents=500_000)
 
-    assert cost_of(Usage(1, 1, 0), price) == quote_of(Usage(1, 1, 0), price) == 500_075
+    assert cost_of(Usage(1, 1, 0), price) == quote_of(1, 1, price) == 500_075
 
 
 def test_cost_ends_at_the_largest_amount() -> None:
     """What cannot be counted exactly is not counted at all: the cap is the most."""
-    assert cost_of(Usage(0, 10**9, 0), MINI._replace(output=rate("1000000"))) == 2**53 - 1
+    assert cost_of(Usage(0, 10**9, 0), structs.replace(MINI, output=rate("1000000"))) == 2**53 - 1
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_quote_covers_every_cost_within_it(read: int, cached: int, written: int) -> None:
     """No usage within the quoted one costs more than the quote, however much was cached."""
-    most = quote_of(Usage(read + cached, written, 0), MINI)
+    most = quote_of(read + cached, written, MINI)
 
     assert cost_of(Usage(read + cached, written, cached), MINI) <= most
 
@@ -168,13 +180,13 @@ def test_quote_covers_every_cost_within_it(read: int, cached: int, written: int)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE"])
 def test_reading_quotes_zero(method: str) -> None:
     """What only reads, or ends something, costs nothing."""
-    assert quote_for(agent("flat", cents="2"), POST._replace(method=method), None) == Quote(
-        0, "free"
-    )
+    flat = agent("flat", cents="2")
+
+    assert quote_for(flat, method, BODY_BYTES, WISH, None) == Quote(0, "free")
 
 
 @pytest.mark.parametrize(
-    ("price", "message", "quote"),
+    ("price", "wish", "quote"),
     [
         ({"mode": "flat", "cents": "2"}, {}, Quote(2_000_000, "flat")),
         ({"mode": "reported", "ceiling_cents": "50"}, {}, Quote(50_000_000, "ceiling")),
@@ -182,12 +194,22 @@ def test_reading_quotes_zero(method: str) -> None:
         ({"mode": "tokens"}, {"max_tokens": 100}, Quote(200 * 15 + 100 * 60, "tokens")),
         (
             {"mode": "tokens"},
-            {"max_completion_tokens": 10, "n": 3},
+            {"max_completion_tokens": 100, "max_output_tokens": 99},
+            Quote(200 * 15 + 100 * 60, "tokens"),
+        ),
+        (
+            {"mode": "tokens"},
+            {"max_tokens": 7, "max_completion_tokens": 10, "n": 3},
             Quote(200 * 15 + 30 * 60, "tokens"),
         ),
         (
+            {"mode": "tokens"},
+            {"max_output_tokens": 10**30, "n": 10**30},
+            Quote(200 * 15 + 128 * 10**7 * 60, "tokens"),
+        ),
+        (
             {"mode": "tokens", "output_default": 7},
-            {"max_tokens": "9"},
+            {"max_tokens": "9", "max_output_tokens": 9.0, "n": 2.0},
             Quote(200 * 15 + 7 * 60, "tokens"),
         ),
         (
@@ -197,18 +219,18 @@ def test_reading_quotes_zero(method: str) -> None:
         ),
     ],
 )
-def test_quote_by_mode(price: dict[str, object], message: dict[str, object], quote: Quote) -> None:
+def test_quote_by_mode(price: dict[str, object], wish: dict[str, object], quote: Quote) -> None:
     """Flat takes the price, reported its ceiling, tokens the largest output that may come."""
     described = read_agent({"upstream": "http://a", "price": price})
 
-    assert quote_for(described, POST._replace(message=message), MINI) == quote
+    assert quote_for(described, "POST", BODY_BYTES, Wish(**wish), MINI) == quote
 
 
 @pytest.mark.parametrize(
     ("on_unpriced", "expected"),
-    [("deny", Unpriced("m")), ("flat", Quote(3_000_000, "flat")), ("allow", Quote(0, "free"))],
+    [("deny", None), ("flat", Quote(3_000_000, "flat")), ("allow", Quote(0, "free"))],
 )
-def test_model_without_a_price(on_unpriced: str, expected: Quote | Unpriced) -> None:
+def test_model_without_a_price(on_unpriced: str, expected: Quote | None) -> None:
     """Unknown models are denied unless the agent says what they cost."""
     described = read_agent(
         {
@@ -218,4 +240,4 @@ def test_model_without_a_price(on_unpriced: str, expected: Quote | Unpriced) -> 
         }
     )
 
-    assert quote_for(described, POST, None) == expected
+    assert quote_for(described, "POST", BODY_BYTES, WISH, None) == expected

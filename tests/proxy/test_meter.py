@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.domain.agent import Agent, read_agent
 from gateway.domain.quote import Quote
 from gateway.domain.usage import Usage
-from gateway.proxy.meter import Meter, Metered, Metering
+from gateway.proxy.meter import BODY_MAX, Meter, Metered, Metering
 from gateway.proxy.prices import Prices
 
 PRICES = Prices()
@@ -81,6 +81,60 @@ def test_model_that_answered_is_priced(answered: str, cost_microcents: int, pric
     assert result is not None
     assert (result.cost_microcents, result.model) == (cost_microcents, answered)
     assert result.price_id == price_id
+
+
+@pytest.mark.parametrize(
+    ("answer", "usage", "model"),
+    [
+        ({"response": CHAT}, Usage(12, 34, 0), "gpt-4o-mini"),
+        ({"message": CHAT}, Usage(12, 34, 0), "gpt-4o-mini"),
+        ({"usage": None, "model": "", "response": CHAT}, Usage(12, 34, 0), "gpt-4o-mini"),
+        ({"usage": [1], "model": 7, "message": CHAT}, Usage(12, 34, 0), "gpt-4o-mini"),
+        # The outermost counts, also where it is no usage.
+        ({"usage": {}, "model": "gpt-4o", "response": CHAT}, None, "gpt-4o"),
+        ({"response": {"usage": {}, "model": "gpt-4o"}, "message": CHAT}, None, "gpt-4o"),
+        ({"response": [CHAT], "message": "usage"}, None, None),
+        (
+            {"response": {"usage": 1, "model": None}, "message": CHAT},
+            Usage(12, 34, 0),
+            "gpt-4o-mini",
+        ),
+        ({**CHAT, "model": 7}, Usage(12, 34, 0), None),
+        # No model is noted of an answer that says nothing of usage.
+        ({"model": "gpt-4o", "response": {"model": "gpt-4o"}}, None, None),
+    ],
+)
+def test_usage_and_model_one_level_deeper(
+    answer: dict[str, object], usage: Usage | None, model: str | None
+) -> None:
+    """The events of OpenAI and Anthropic tell usage and model inside their response or message."""
+    result = metered(agent(), orjson.dumps(answer))
+
+    assert result is not None
+    assert (result.usage, result.model) == (usage, model)
+
+
+def test_answer_with_a_mistake_is_not_believed() -> None:
+    """Usage in bytes that are not UTF-8, or not one JSON object, is none: the quote stands."""
+    for answer in (
+        b'{"x":"\xff","usage":{"prompt_tokens":1}}',
+        b'[{"usage":{"prompt_tokens":1}}]',
+        b'{"usage":{"prompt_tokens":1}}}',
+    ):
+        assert metered(agent(), answer) == Metered(QUOTE.amount_microcents, "quote")
+
+
+def test_whole_answer_may_come_in_pieces() -> None:
+    """A whole answer costs the same in one piece and in many, up to the size that is read."""
+    body = orjson.dumps({"content": "x" * 1_000, **CHAT})
+    pieces, above = meter(agent()), meter(agent())
+    for at in range(0, len(body), 7):
+        pieces.feed(body[at : at + 7])
+    above.feed(b" " * BODY_MAX)
+    above.feed(body)
+
+    assert pieces.result() == metered(agent(), body)
+    assert above.result() == Metered(QUOTE.amount_microcents, "quote")
 
 
 @given(st.lists(st.integers(0, len(OPENAI_STREAM)), max_size=12))

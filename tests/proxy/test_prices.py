@@ -71,11 +71,29 @@ def test_price_is_that_of_the_hour() -> None:
     now = [NOON.timestamp()]
     prices = Prices(lambda: now[0])
 
-    found = set()
-    for hour in range(24):
+    found = []
+    # The clock goes round, and then back.
+    for hour in [*range(24), *reversed(range(24))]:
         now[0] = (NOON + timedelta(hours=hour)).timestamp()
         price = prices.price_of(nightly[0])
         assert price is not None
-        found.add(price.input.base)
+        found.append(price.input.base)
 
-    assert len(found) > 1
+    assert len(set(found)) > 1
+    assert found[24:] == found[23::-1]
+
+
+def test_price_is_searched_once_in_a_minute() -> None:
+    """A price is remembered to the end of its minute, and not a second longer."""
+    now = [NOON.timestamp()]
+    prices = Prices(lambda: now[0])
+
+    first = prices.price_of("gpt-4o-mini")
+    now[0] += 59.999
+    last = prices.price_of("gpt-4o-mini")
+    now[0] += 0.001
+    next_one = prices.price_of("gpt-4o-mini")
+
+    assert first is last
+    assert next_one == first
+    assert next_one is not first
