@@ -46,8 +46,8 @@ end
 
 redis.call('SET', KEYS[3], amount, 'PX', 604800000)
 add(5, #KEYS, 'agent.' .. ARGV[5], '0', amount)
-append(KEYS[4], 'correct', ARGV[2], ARGV[1], ARGV[4], ARGV[5], amount, amount, ARGV[3], now_ms,
-    ARGV[7], ARGV[8], ARGV[9])
+append(KEYS[4], 'correct', ARGV[2], ARGV[1], ARGV[4], ARGV[5], amount, amount, ARGV[3],
+    digits(now_ms), ARGV[7], ARGV[8], ARGV[9])
 if tonumber(amount) > 0 then
     note_overage(KEYS[1], KEYS[4], 5, {id = ARGV[2], org = ARGV[4], agent = ARGV[5],
         reserved_ms = ARGV[3], at_ms = now_ms, windows = ARGV[7], epoch = ARGV[8]})

@@ -21,7 +21,8 @@ RETURNS  BADARG argument | DONE | COLD | GONE | OK
 WHY      The first credit of a day may come before its first call: then it opens the window, by
          the same rule as reserve. A window that has ended takes no credit.
 ]]
---- @include "clock" "amount" "sign" "argument" "window" "opening" "retention" "journal"
+--- @include "clock" "amount" "sign" "argument" "window" "opening" "places" "close" "retention"
+--- @include "journal"
 local id, org, scope, amount, packed = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[8]
 local meta = redis.call('HMGET', KEYS[2], 'schema', 'seq', 'now')
 local now_ms = math.max(time_ms(), tonumber(meta[3] or 0))
@@ -60,6 +61,6 @@ open_windows(KEYS[2], windows, ARGV[6], '')
 redis.call('HINCRBY', KEYS[5], scope .. '.credit', amount)
 keep_until(KEYS[5], ARGV[9], is_total and 'total' or windows[1].kind)
 append(KEYS[4], 'credit', id, id, org, string.match(scope, '^agent%.(.+)$') or '', amount, amount,
-    ARGV[2], now_ms, packed, ARGV[7], '{"scope":"' .. scope .. '"}')
+    ARGV[2], digits(now_ms), packed, ARGV[7], '{"scope":"' .. scope .. '"}')
 meta[2] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
 return answer('OK')

@@ -22,9 +22,10 @@ WHY      on_expiry is charge unless it says release: the upstream may have bille
          record that cannot be read leaves the index, so that it is not tried for ever. Where
          nothing ends, seq is not written: before Redis 7 full memory refuses such a first write.
 ]]
---- @include "clock" "amount" "sign" "argument" "hold" "spend" "journal" "tombstone"
+--- @include "clock" "amount" "sign" "argument" "hold" "spend" "journal" "tombstone" "idem"
 local org, packed = ARGV[1], ARGV[2]
 local now_ms = time_ms()
+local at_ms = digits(now_ms)
 local bad = bad_argument({'org', '^[%w_-]+$', 'windows', '^[%w:,_-]+$', 'epoch', '^%w+$'})
     or (#ARGV > 103 and 'ids')
 local _, commas = string.gsub(packed, ',', '')
@@ -40,12 +41,12 @@ local function finish(id, hold, done_key, idem_key)
     redis.call('HDEL', KEYS[3], id)
     redis.call('HINCRBY', KEYS[6], scope .. '.open', -1)
     add(7, first_done - 1, scope, negative(hold.amount), charged)
-    bury(done_key, 'expired', hold.amount, charged, charged, hold.reserved_ms, now_ms, hold.owner,
+    bury(done_key, 'expired', hold.amount, charged, charged, hold.reserved_ms, at_ms, hold.owner,
         hold.agent, packed)
     if hold.idem ~= '' then
         end_key(idem_key, id, hold.body, state, charged)
     end
-    append(KEYS[5], 'expire', id, '', org, hold.agent, charged, charged, hold.reserved_ms, now_ms,
+    append(KEYS[5], 'expire', id, '', org, hold.agent, charged, charged, hold.reserved_ms, at_ms,
         packed, ARGV[3], '{"source":"' .. state .. '","key_id":"' .. hold.key_id .. '"}')
     return state
 end

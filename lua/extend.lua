@@ -24,8 +24,8 @@ WHY      More time alone is never refused: the money is held already, and the ca
          end_ms is that of the running window; 0 for total, and where another window runs by now.
 ]]
 --- @include "clock" "amount" "cents" "argument" "hold" "pack" "places" "fields" "place"
---- @include "settings" "chain" "rules" "asked" "budget" "limits" "retention" "counters" "held"
---- @include "decide" "journal" "notice" "crossing" "admission" "bounds"
+--- @include "settings" "chain" "rules" "asked" "budget" "limits" "close" "counters" "held"
+--- @include "decide" "journal" "notice" "crossing" "ceiling" "denial" "bounds"
 local id, org, agent, target, windows = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local now_ms, scope = time_ms(), 'agent.' .. agent
 local meta = redis.call('HMGET', KEYS[2], 'seq', 'billing_status')
@@ -65,7 +65,7 @@ if more > 0 then
     end
     local entry = {id = id, org = org, agent = agent, reserved_ms = hold.reserved_ms,
         at_ms = now_ms, windows = windows, epoch = ARGV[7]}
-    local found, near_cap = read_counters(6, #KEYS - 5, scope, chain, digits(more))
+    local missing, near_cap = read_counters(6, #KEYS - 5, scope, chain, digits(more))
     bounds = bounds_of(KEYS[2], windows)
     -- A journal of another type fails here, before any money has moved.
     redis.call('XLEN', KEYS[5])
@@ -74,16 +74,20 @@ if more > 0 then
     if near_cap or denied then
         denied, budget = denied or 'DENIED', denied and budget or near_cap
         local spend_key = KEYS[5 + budget.place]
-        if denied == 'DENIED' and found[budget.place]
+        if denied == 'DENIED' and not (missing and missing[budget.place])
             and notice(KEYS[5], spend_key, budget, 'denied', entry) then
             meta[1] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
         end
-        return answer(denial(denied, budget, end_of(bounds, budget.kind)))
+        return answer(denial(denied, budget, close_of(bounds, budget.kind)))
     end
-    hold_counters(6, found, scope, digits(more), windows, bounds)
-    local kept = {}
-    for _, each in ipairs(chain) do
-        kept[#kept + 1] = found[each.place] and each or nil
+    hold_counters(6, scope .. '.held', digits(more))
+    local kept = missing and {} or chain
+    if missing then
+        --- @include "retention"
+        keep_missing(6, missing, windows, bounds)
+        for _, each in ipairs(chain) do
+            kept[#kept + 1] = not missing[each.place] and each or nil
+        end
     end
     warned = note_crossings(KEYS[5], 6, kept, more, entry)
 end
@@ -93,4 +97,4 @@ redis.call('HSET', KEYS[3], id, pack_hold(more > 0 and target or hold.amount, ho
     hold.agent, hold.key_id, hold.reserved_ms, deadline_ms, hold.body, hold.idem, windows))
 redis.call('ZADD', KEYS[4], deadline_ms, org .. '|' .. id)
 meta[1] = redis.call('HINCRBY', KEYS[2], 'seq', 1)
-return answer(held(deadline_ms, windows, bounds, budget, warned))
+return held(deadline_ms, windows, bounds, budget, warned, meta[1], now_ms)

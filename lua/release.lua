@@ -19,7 +19,7 @@ RETURNS  BADARG argument | WINDOWS windows idem_digest | DONE state cost | VOID 
          | RELEASED state cost
          each followed by seq server_ms
 ]]
---- @include "clock" "amount" "sign" "argument" "hold" "spend" "tombstone"
+--- @include "clock" "amount" "sign" "argument" "hold" "spend" "tombstone" "idem"
 local id, org, agent = ARGV[1], ARGV[3], ARGV[4]
 local now_ms = time_ms()
 local bad = bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',
@@ -54,7 +54,7 @@ if hold then
         end_key(KEYS[6], id, hold.body, 'released', '0')
     end
 end
-bury(KEYS[4], state, quote, '0', '0', ARGV[2], now_ms, hold and hold.owner or '', agent,
+bury(KEYS[4], state, quote, '0', '0', ARGV[2], digits(now_ms), hold and hold.owner or '', agent,
     hold and hold.windows or '')
 redis.call('HINCRBY', KEYS[1], 'seq', 1)
 return answer(hold and 'RELEASED' or 'VOID', state, '0')

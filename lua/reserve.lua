@@ -37,83 +37,84 @@ RETURNS  BADARG argument | CLOCK | COLD | UNKNOWN_KEY | KEY_EXPIRED | AGENT_NOT_
          | RATE scope retry_ms | HELD deadline_ms windows budget available end_ms warnings
          each followed by seq server_ms
 ]]
---- @include "clock" "amount" "cents" "ask" "key" "pack" "places" "fields" "place" "settings"
---- @include "chain" "rules" "asked" "budget" "limits" "retention" "counters" "held" "decide"
---- @include "journal" "notice" "crossing" "admission" "count"
-local id, org, agent, amount_text, windows = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[15]
-local scope, amount, idem = 'agent.' .. agent, tonumber(amount_text), ARGV[11]
-local meta = redis.call('HMGET', KEYS[2], 'schema', 'now', 'billing_status', 'running', 'until')
-local server_ms, stored_ms = time_ms(), (meta[2] or 0) + 0
-local now_ms = math.max(server_ms, stored_ms)
-local refusal, opening, arrivals, seq
-local function answer(reply)
-    seq = seq or tonumber(redis.call('HGET', KEYS[2], 'seq') or 0)
-    reply[#reply + 1], reply[#reply + 2] = seq, now_ms
-    return reply
-end
-if not is_ask() then
+--- @include "clock" "amount" "ask" "key" "answer" "memory" "room" "close" "held" "pack"
+local id, reserved_ms, org, agent, amount_text, asked_ttl_ms, default_ttl_ms, key_digest, owner,
+    body, idem, zone, entries_max, epoch, windows, proposal = unpack(ARGV, 1, 16)
+local meta = redis.call('HMGET', KEYS[2], 'schema', 'now', 'billing_status', 'running', 'until',
+    'limits', 'chain')
+local server_ms, stored_ms, scope = time_ms(), (meta[2] or 0) + 0, 'agent.' .. agent
+local now_ms, amount, packed = math.max(server_ms, stored_ms), tonumber(amount_text), meta[7]
+local refusal, opening, arrivals, seq, chain, rules, limits, entry, may_cross
+if not (is_amount(amount_text) and is_ask(id, reserved_ms, org, agent, asked_ttl_ms, default_ttl_ms,
+    owner, body, idem, entries_max)) then
     --- @include "argument" "bad_ask"
-    return answer({'BADARG', bad_ask()})
+    return answer({'BADARG', bad_ask()}, KEYS[2], nil, now_ms)
 end
-local is_skewed = math.max(stored_ms - server_ms, math.abs(ARGV[2] - server_ms)) > 300000
-local key_found, key_id = find_key(KEYS[3], ARGV[8], agent, now_ms)
+local is_skewed = math.max(stored_ms - server_ms, math.abs(reserved_ms - server_ms)) > 300000
+local key_found, key_id = find_key(KEYS[3], key_digest, agent, now_ms)
 if is_skewed or not meta[1] or key_found ~= 'OK' then
-    return answer({(is_skewed and 'CLOCK') or (not meta[1] and 'COLD') or key_found})
+    key_found = (is_skewed and 'CLOCK') or (not meta[1] and 'COLD') or key_found
+    return answer({key_found}, KEYS[2], nil, now_ms)
 end
 local ended, open = redis.call('GET', KEYS[6]), redis.call('HGET', KEYS[4], id)
 if ended or open or idem ~= '' then
     --- @include "hold" "known"
-    refusal = known_reservation(ended, open, agent, amount_text, ARGV[10])
-        or known_key(KEYS[9], idem)
+    refusal = known_reservation(ended, open, agent, amount_text, body) or known_key(KEYS[9], idem)
 end
-local chain, rules = read_limits(KEYS[1], scope, kinds_from(17), now_ms)
-refusal = refusal or (not chain and {'LIMITS_INVALID', rules})
-    or (rules.frozen and {'FROZEN', rules.frozen})
-    or (meta[3] == 'frozen' and {'FROZEN', 'billing'})
-if not refusal and (meta[4] ~= ARGV[16] or now_ms >= meta[5] + 0) then
+local is_running = meta[4] == proposal and now_ms < meta[5] + 0
+local is_known = is_running and packed and limits_text(KEYS[1], packed) == meta[6]
+local has_room, budget, missing, ttl_ms
+if is_known then
+    has_room, budget, missing, ttl_ms = room(packed, scope, amount)
+end
+if not has_room then
+    --- @include "cents" "places" "fields" "place" "settings" "chain" "rules" "asked" "budget"
+    --- @include "limits" "recall"
+    chain, rules, limits = recall(is_known and packed, KEYS[1], scope, now_ms)
+    refusal = refusal or (not chain and {'LIMITS_INVALID', rules})
+        or (rules.frozen and {'FROZEN', rules.frozen})
+end
+refusal = refusal or (meta[3] == 'frozen' and {'FROZEN', 'billing'})
+if not refusal and not is_running then
     --- @include "window" "running"
-    refusal, opening = opening_windows(KEYS[2], ARGV[16], ARGV[12], rules.timezone, now_ms)
+    refusal, opening = opening_windows(KEYS[2], proposal, zone, rules.timezone, now_ms)
 end
-refusal = refusal or (redis.call('XLEN', KEYS[7]) >= ARGV[13] + 0 and {'JOURNAL_FULL'})
-    or above_call_ceiling(rules, scope, amount)
-if refusal then
-    return answer(refusal)
-end
-local entry = {id = id, org = org, agent = agent, reserved_ms = ARGV[2], at_ms = now_ms,
-    windows = windows, epoch = ARGV[14]}
-local found, near_cap = read_counters(10, #KEYS - 9, scope, chain, amount_text)
-local denied, budget = decide(chain, amount, 0)
-if near_cap or denied then
-    denied, budget = denied or 'DENIED', denied and budget or near_cap
-    local spend_key = KEYS[9 + budget.place]
-    if denied == 'DENIED' and notice(KEYS[7], spend_key, budget, 'denied', entry) then
-        keep_until(spend_key, ARGV[16], budget.kind)
-        seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)
-    end
-    return answer(denial(denied, budget, end_of(ARGV[16], budget.kind)))
-end
-if rules.has_traffic then
-    --- @include "rate" "traffic"
-    refusal, arrivals = traffic(rules, scope, KEYS[4], KEYS[8], now_ms)
+refusal = refusal or (redis.call('XLEN', KEYS[7]) >= entries_max + 0 and {'JOURNAL_FULL'})
+if chain and not refusal then
+    --- @include "ceiling" "counters" "decide" "rate" "traffic" "journal" "notice" "places"
+    --- @include "retention" "denial" "verdict"
+    entry = {id = id, org = org, agent = agent, reserved_ms = reserved_ms, at_ms = now_ms,
+        windows = windows, epoch = epoch}
+    refusal, budget, missing, arrivals, may_cross, seq =
+        verdict(chain, rules, scope, amount_text, proposal, entry)
 end
 if refusal then
-    return answer(refusal)
+    return answer(refusal, KEYS[2], seq, now_ms)
 end
 
-local ttl_ms = ARGV[6] ~= '0' and ARGV[6] or rules.ttl_ms or ARGV[7]
-local deadline_ms = digits(now_ms + ttl_ms)
-hold_counters(10, found, scope, amount_text, windows, ARGV[16])
-redis.call('HSET', KEYS[4], id, pack_hold(amount_text, ARGV[9], agent, key_id, ARGV[2],
-    deadline_ms, ARGV[10], idem, windows))
+ttl_ms = (asked_ttl_ms ~= '0' and asked_ttl_ms) or (chain and rules.ttl_ms) or ttl_ms
+local deadline_ms, warned = digits(now_ms + (ttl_ms or default_ttl_ms)), ''
+hold_counters(10, scope .. '.held', amount_text)
+redis.call('HSET', KEYS[4], id, pack_hold(amount_text, owner, agent, key_id, reserved_ms,
+    deadline_ms, body, idem, windows))
 redis.call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
-count_call(KEYS[8], scope, arrivals, KEYS[9], idem ~= '' and id .. '|' .. ARGV[10])
-if opening then
-    --- @include "opening"
-    open_windows(KEYS[2], opening, ARGV[12], ARGV[16])
+redis.call('HINCRBY', KEYS[8], scope .. '.open', '1')
+if missing or arrivals or idem ~= '' then
+    --- @include "places" "retention" "count"
+    keep_missing(10, missing or {}, windows, proposal)
+    count_call(KEYS[8], arrivals, KEYS[9], idem ~= '' and id .. '|' .. body)
+end
+if not is_known then
+    --- @include "opening" "plain" "remember"
+    open_windows(KEYS[2], opening, zone, proposal)
+    remember(KEYS[1], KEYS[2], meta, limits, chain, rules)
 end
 if now_ms - stored_ms >= 1000 then
     redis.call('HSET', KEYS[2], 'now', digits(now_ms))
 end
-seq = redis.call('HINCRBY', KEYS[2], 'seq', 1)
-return answer(held(deadline_ms, windows, ARGV[16], budget,
-    note_crossings(KEYS[7], 10, chain, amount, entry)))
+seq = redis.call('HINCRBY', KEYS[2], 'seq', '1')
+if may_cross then
+    --- @include "journal" "notice" "crossing"
+    warned = note_crossings(KEYS[7], 10, chain, amount, entry)
+end
+return held(deadline_ms, windows, proposal, budget, warned, seq, now_ms)

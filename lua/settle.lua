@@ -28,74 +28,61 @@ WHY      The first write is a delete: before Redis 7, when memory is full, a scr
          or in none. A release that came before its reserve names windows that may not be open,
          and `counted` is one number for all of them. With 0 the ledger repairs each.
 ]]
---- @include "clock" "amount" "sign" "settlement" "hold" "spend" "journal" "tombstone"
-local id, org, cost, windows, detail = ARGV[1], ARGV[3], ARGV[5], ARGV[6], ARGV[9]
+--- @include "clock" "amount" "spend" "tombstone" "journal"
+local id, reserved_ms, org, agent, cost, windows, idem, epoch, detail = unpack(ARGV)
 local now_ms = time_ms()
-
-local function answer(status, ...)
-    local reply = {status, ...}
-    reply[#reply + 1], reply[#reply + 2] = tonumber(redis.call('HGET', KEYS[2], 'seq') or 0), now_ms
-    return reply
-end
-
-if not is_settlement() then
+local refusal
+-- Looked at together, because one search costs as much as one argument does.
+if not (is_amount(cost) and string.find(reserved_ms, '^%d+$')
+    and string.find(id .. org .. agent .. idem .. epoch, '^[%w_-]+$')
+    and string.find(windows, '^[%w:,_-]+$')
+    and id ~= '' and org ~= '' and agent ~= '' and epoch ~= '') then
     --- @include "argument"
-    return answer('BADARG', bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$',
+    refusal = {'BADARG', bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$',
         'org', '^[%w_-]+$', 'agent', '^[%w_-]+$', 'amount_microcents', '^%d+$',
         'windows', '^[%w:,_-]+$', 'idem_digest', '^%w*$', 'epoch', '^%w+$'})
-        or 'amount_microcents')
+        or 'amount_microcents'}
 end
-local record = redis.call('HGET', KEYS[3], id)
-local hold = record and read_hold(record)
-local ended = not hold and read_end(redis.call('GET', KEYS[5]))
-if ended and (ended.state == 'settled' or (ended.state ~= 'expired' and cost == '0')) then
-    return answer(ended.actual == cost and 'DONE' or 'DONE_OTHER', ended.actual, '0')
+local record = not refusal and redis.call('HGET', KEYS[3], id) or ''
+local status, counted, is_open = 'SETTLED', cost, true
+-- As read_hold reads it, but its end is compared: most settles name what is held.
+local quote, owner, payer, body, rest = string.match(record,
+    '^1|(%d+)|(%a+)|([%w_-]+)|%w*|%d+|%d+|(%w*)|()')
+if not refusal and not (rest and string.sub(record, rest) == idem .. '|' .. windows) then
+    --- @include "hold" "other"
+    is_open, owner = false, ''
+    refusal, status, counted, quote, payer, body = other_end(record, agent, cost, windows, idem)
 end
-local own = hold and hold.windows or (ended and ended.windows ~= '' and ended.windows) or windows
-if own ~= windows or (hold and hold.idem ~= ARGV[7]) then
-    return answer('WINDOWS', own, hold and hold.idem or ARGV[7])
-end
-
-local status, counted, agent, quote, held = 'SETTLED', cost, ARGV[4], '0', '0'
-local idem_body = hold and hold.idem ~= '' and hold.body
-if hold then
-    agent, quote, held = hold.agent, hold.amount, negative(hold.amount)
-elseif not ended then
-    status, counted = 'JOURNALED', '0'
-elseif ended.state == 'expired' then
-    status, quote, agent = 'LATE', ended.quote, ended.agent
-    counted = digits(tonumber(cost) - tonumber(ended.actual))
-    -- Where the expiry gave back, a call of another id may have the idempotency key by now.
-    idem_body = ARGV[7] ~= ''
-        and string.match(redis.call('GET', KEYS[8]) or '', '^' .. id .. '|(%w*)|')
-else
-    status, quote, agent = 'VOIDED', ended.quote, ended.agent
-    counted = redis.call('EXISTS', unpack(KEYS, 9)) == #KEYS - 8 and cost or '0'
+if refusal then
+    --- @include "answer"
+    return answer(refusal, KEYS[2], nil, now_ms)
 end
 -- A journal of another type fails here, before any money has moved.
 redis.call('XLEN', KEYS[6])
 
-local scope = 'agent.' .. agent
+local scope, held, at_ms = 'agent.' .. payer, '0', digits(now_ms)
 redis.call('ZREM', KEYS[4], org .. '|' .. id)
-if hold then
+if is_open then
+    held = quote == '0' and quote or '-' .. quote
     redis.call('HDEL', KEYS[3], id)
-    redis.call('HINCRBY', KEYS[7], scope .. '.open', -1)
+    redis.call('HINCRBY', KEYS[7], scope .. '.open', '-1')
 end
 if status ~= 'JOURNALED' then
     add(9, #KEYS, scope, held, counted)
 end
-bury(KEYS[5], 'settled', quote, cost, counted, ARGV[2], now_ms, hold and hold.owner or '', agent,
-    '')
-if idem_body then
-    end_key(KEYS[8], id, idem_body, 'settled', cost)
+bury(KEYS[5], 'settled', quote, cost, counted, reserved_ms, at_ms, owner, payer, '')
+if body and idem ~= '' then
+    --- @include "idem"
+    end_key(KEYS[8], id, body, 'settled', cost)
 end
-append(KEYS[6], 'settle', id, '', org, agent, cost, counted, ARGV[2], now_ms, windows, ARGV[8],
+append(KEYS[6], 'settle', id, '', org, payer, cost, counted, reserved_ms, at_ms, windows, epoch,
     detail)
-local over = hold and math.max(0, tonumber(cost) - tonumber(hold.amount)) or 0
+local over = is_open and cost - quote or 0
 if over > 0 then
     --- @include "cents" "places" "fields" "place" "settings" "chain" "rules" "asked" "budget"
     --- @include "limits" "counters" "notice" "overage"
-    note_overage(KEYS[1], KEYS[6], 9, {id = id, org = org, agent = agent, reserved_ms = ARGV[2],
-        at_ms = now_ms, windows = windows, epoch = ARGV[8]})
+    note_overage(KEYS[1], KEYS[6], 9, {id = id, org = org, agent = payer,
+        reserved_ms = reserved_ms, at_ms = now_ms, windows = windows, epoch = epoch})
 end
-return {status, cost, digits(over), redis.call('HINCRBY', KEYS[2], 'seq', 1), now_ms}
+return {status, cost, over > 0 and digits(over) or '0', redis.call('HINCRBY', KEYS[2], 'seq', '1'),
+    now_ms}

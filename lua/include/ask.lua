@@ -1,9 +1,9 @@
--- is_ask: whether the arguments of reserve are well formed. Needs amount.
+-- is_ask: whether the arguments of reserve, but for the amount, are well formed.
 -- Looked at together, because one search costs as much as one argument does.
-local function is_ask()
-    local words = ARGV[1] .. ARGV[3] .. ARGV[4] .. ARGV[9] .. ARGV[10] .. ARGV[11]
-    local numbers = ARGV[2] .. ARGV[6] .. ARGV[7] .. ARGV[13]
-    return is_amount(ARGV[5]) and string.find(words, '^[%w_-]+$') and string.find(numbers, '^%d+$')
-        and ARGV[1] ~= '' and ARGV[2] ~= '' and ARGV[3] ~= '' and ARGV[4] ~= '' and ARGV[6] ~= ''
-        and ARGV[7] ~= '' and ARGV[9] ~= '' and ARGV[13] ~= ''
+local function is_ask(id, reserved_ms, org, agent, ttl_ms, default_ttl_ms, owner, body, idem,
+    entries_max)
+    return string.find(id .. org .. agent .. owner .. body .. idem, '^[%w_-]+$')
+        and string.find(reserved_ms .. ttl_ms .. default_ttl_ms .. entries_max, '^%d+$')
+        and id ~= '' and org ~= '' and agent ~= '' and owner ~= '' and reserved_ms ~= ''
+        and ttl_ms ~= '' and default_ttl_ms ~= '' and entries_max ~= ''
 end

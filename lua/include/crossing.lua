@@ -1,4 +1,4 @@
--- note_crossings, held: the budgets that a hold leaves past warn_at or without room, by comma.
+-- note_crossings: the budgets that a hold leaves past warn_at or without room, by comma.
 -- Journals the first time of each; a shadow budget is recorded, not told. Needs notice.
 local function note_crossings(journal_key, first_key, chain, amount, entry)
     local warned = nil
@@ -18,12 +18,4 @@ local function note_crossings(journal_key, first_key, chain, amount, entry)
         end
     end
     return warned or ''
-end
-
-local function held(deadline_ms, windows, proposal, tightest, warned)
-    if not tightest then
-        return {'HELD', deadline_ms, windows, '', '0', '0', warned}
-    end
-    return {'HELD', deadline_ms, windows, tightest.scope .. '.' .. tightest.kind,
-        string.format('%d', tightest.available), end_of(proposal, tightest.kind), warned}
 end

@@ -3,6 +3,6 @@ local function append(journal_key, kind, id, entry_id, org, agent, amount, count
     at_ms, windows, epoch, detail)
     redis.call('XADD', journal_key, '*', 'v', '1', 'kind', kind, 'id', id, 'entry_id', entry_id,
         'org', org, 'agent', agent, 'amount', amount, 'counted', counted,
-        'reserved_ms', reserved_ms, 'at_ms', string.format('%d', at_ms), 'windows', windows,
+        'reserved_ms', reserved_ms, 'at_ms', at_ms, 'windows', windows,
         'epoch', epoch, 'detail', detail)
 end

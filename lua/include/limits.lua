@@ -1,8 +1,8 @@
 -- read_limits: everything that operators set, as this call consults it.
--- Needs fields settings chain rules budget. Answers chain and rules, or nil and the field that is
--- not valid.
+-- Needs fields settings chain rules budget. Answers chain, rules and the whole hash where it
+-- was read whole, or nil and the field that is not valid.
 local function read_limits(limits_key, scope, places, now_ms)
-    local fields, others = read_settings(limits_key, scope)
+    local fields, others, all = read_settings(limits_key, scope)
     local rules, bad_rule = read_rules(fields, scope)
     if not rules then
         return nil, field_name(bad_rule, scope)
@@ -17,5 +17,5 @@ local function read_limits(limits_key, scope, places, now_ms)
     if bad_setting then
         return nil, bad_setting
     end
-    return chain, rules
+    return chain, rules, all
 end

@@ -14,7 +14,7 @@ local function notice(journal_key, spend_key, budget, mark, entry)
         .. '"held_microcents":%d}', mark, budget.scope, budget.kind, window_id,
         budget.mode or 'hard', budget.limit, budget.credit, budget.spent, budget.held)
     append(journal_key, 'alert', entry.id, '', entry.org, entry.agent, '0', '0', entry.reserved_ms,
-        entry.at_ms, entry.windows, entry.epoch, detail)
+        string.format('%d', entry.at_ms), entry.windows, entry.epoch, detail)
     return true
 end
 

@@ -1,6 +1,9 @@
--- open_windows: makes proposed windows the running ones.
+-- open_windows: makes proposed windows the running ones, where there are any.
 -- `running` and `until` let the next reserve compare one text instead of each bound.
 local function open_windows(meta_key, windows, zone, running)
+    if not windows then
+        return
+    end
     local first_end = 9007199254740991
     for _, window in ipairs(windows) do
         redis.call('HSET', meta_key, 'zone', zone, window.kind .. '.id', window.id,

@@ -1,13 +1,19 @@
--- end_of, keep_until: when a proposed window ends, and how long its counters are kept.
-local function end_of(proposal, kind)
-    return string.match(proposal, kind .. '|[^|]*|%d+|(%d+)') or '0'
-end
+-- keep_until, keep_missing: how long the counters of a window are kept. Needs close places.
 
 -- Late settles and the ledger's repairs still find the counters of a window that has ended.
 local function keep_until(spend_key, proposal, kind)
     local days = (kind == 'hour' or kind == 'day') and 2 or 40
     if kind ~= 'total' then
-        local end_ms = tonumber(end_of(proposal, kind))
+        local end_ms = tonumber(close_of(proposal, kind))
         redis.call('PEXPIREAT', spend_key, string.format('%d', end_ms + days * 86400000))
+    end
+end
+
+-- missing: of read_counters; a window without org.held had no key, so it has no TTL yet.
+local function keep_missing(first_key, missing, windows, proposal)
+    for kind, place in pairs((places_of(windows))) do
+        if missing[place] then
+            keep_until(KEYS[first_key + place - 1], proposal, kind)
+        end
     end
 end

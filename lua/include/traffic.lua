@@ -1,5 +1,5 @@
 -- traffic: concurrency and rate, which only an admission consumes.
--- Needs admission rate.
+-- Needs ceiling rate.
 
 -- Concurrency, then rate. Answers the refusal, or nil and the arrivals that an admission stores.
 local function traffic(rules, scope, holds_key, rate_key, now_ms)

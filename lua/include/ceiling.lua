@@ -1,4 +1,4 @@
--- above_ceiling, above_call_ceiling, denial: refusals by a rule or by a full budget.
+-- above_ceiling, above_call_ceiling: refusals by a rule.
 
 -- The org's rule before the agent's. Answers the scope and the number of the rule that refuses.
 local function above_ceiling(rules, at, scope, org_number, agent_number)
@@ -14,10 +14,4 @@ end
 local function above_call_ceiling(rules, scope, amount)
     local refusing, ceiling = above_ceiling(rules, 6, scope, amount, amount)
     return refusing and {'PER_CALL', refusing, string.format('%d', ceiling)}
-end
-
-local function denial(word, budget, end_ms)
-    return {word, budget.scope .. '.' .. budget.kind, string.format('%d', budget.limit),
-        string.format('%d', budget.credit), string.format('%d', budget.spent),
-        string.format('%d', budget.held), end_ms}
 end
