@@ -212,8 +212,8 @@ class Books:
             )
         if hold is None:
             return None
-        asked = hold.ask.agent, hold.ask.amount_microcents, hold.ask.body_digest
-        if asked != (ask.agent, ask.amount_microcents, ask.body_digest):
+        is_same = (hold.ask.agent, hold.ask.body_digest) == (ask.agent, ask.body_digest)
+        if not is_same or ask.amount_microcents > hold.amount_microcents:
             return Refused("MISMATCH")
         return _held(hold)
 

@@ -11,7 +11,8 @@ local function known_reservation(done_record, record, agent, amount, body)
     if not hold then
         return nil
     end
-    if hold.agent ~= agent or hold.amount ~= amount or hold.body ~= body then
+    -- Since the first ask the hold may have been extended; less than was asked for it never is.
+    if hold.agent ~= agent or hold.body ~= body or amount + 0 > hold.amount + 0 then
         return {'MISMATCH'}
     end
     return {'HELD', hold.deadline_ms, hold.windows, '', '0', '0', ''}

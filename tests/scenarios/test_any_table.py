@@ -80,12 +80,10 @@ _lines = st.lists(
 def playable(lines: list[str]) -> str:
     """Return a table with names for places, and without what is known to be taken differently.
 
-    A reserve that is repeated after an extension is MISMATCH for the scripts, whose records keep
-    only the new amount; a cost that comes after a void release is left to the ledger where one of
-    its windows is not open yet.
+    A cost that comes after a void release is left to the ledger where one of its windows is not
+    open yet.
     """
-    table, asks = ["budget org.month 20"], dict[str, str]()
-    extended, released = set[str](), set[str]()
+    table, asks, released = ["budget org.month 20"], dict[str, str](), set[str]()
     for line in lines:
         verb, place, *_ = line.split()
         name = f"r{len(asks) + 1}" if place == "@new" else place
@@ -94,12 +92,10 @@ def playable(lines: list[str]) -> str:
         text = line.replace(place, name)
         if place == "@new":
             asks[name] = text
-        extended |= {name} if verb == "extend" else set()
         released |= {name} if verb == "release" else set()
         if verb == "again":
             text = asks.get(name, "")
-        is_repeat = verb in ("again", "reserve") and name in extended
-        if not is_repeat and not (verb == "settle" and name in released):
+        if not (verb == "settle" and name in released):
             table.append(text)
     return "\n".join(table)
 
