@@ -53,7 +53,7 @@ def run(sweep: Sweep) -> dict[str, Any]:
         "sweep": sweep._asdict(),
         "turns": [turn._asdict() for turn in medians],
         "rounds": [turn._asdict() for turn in turns],
-        "leads": list(_leads(medians)),
+        "leads": list(_leads(_by_load(turns))),
     }
 
 
@@ -72,8 +72,8 @@ def _by_load(turns: Sequence[Turn]) -> list[list[Turn]]:
     return list(groups.values())
 
 
-def _leads(medians: Sequence[Turn]) -> Iterator[dict[str, Any]]:
-    by_load = {(turn.kind, turn.callers, turn.peer): turn for turn in medians}
+def _leads(groups: Sequence[Sequence[Turn]]) -> Iterator[dict[str, Any]]:
+    by_load = {(turns[0].kind, turns[0].callers, turns[0].peer): turns for turns in groups}
     for (kind, callers, peer), naive in by_load.items():
         gateway = by_load.get((kind, callers, "gateway"))
         if peer == "naive" and gateway is not None:

@@ -1,8 +1,8 @@
 """The server time of the scripts: what one call keeps Redis from doing anything else.
 
 Reserve alone, then settle alone, 64 calls in one write, by Redis's own clock of EVALSHA. Our
-scripts and the floor take turns on the same server, so that a noisy machine is noisy for both; the
-ratio is the median of the rounds' own ratios.
+scripts and the floor take turns on the same server, in many short rounds, so that a noisy moment is
+noisy for both; the ratio is the median of the rounds' own ratios.
 """
 
 import asyncio

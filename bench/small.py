@@ -3,7 +3,7 @@
     python -m bench.small            # about two minutes; tables, then one line of JSON
 
 Rounds are interleaved and every turn starts from nothing, so that a machine that grows slower does
-so for all; the figures are medians of the rounds.
+so for all; the figures are medians of the rounds, and the leads of the rounds' own leads.
 """
 
 import argparse
@@ -26,18 +26,19 @@ from gateway.errors import GatewayError
 FAULTS = (WrongAnswer, NotBooked, ProcessFailed, ScriptRefused, GatewayError)
 WRONG, MISSED = 1, 3
 _AGENTS = 10
+_COMPARED = ("gateway", "naive")
 
 
 class Size(NamedTuple):
     """How much is measured."""
 
-    rounds: int = 3
-    seconds: float = 5.0
+    rounds: int = 6
+    seconds: float = 3.0
     callers: int = 64
     warmup: int = 1000
     script_agents: tuple[int, ...] = (10, 10_000)
-    script_rounds: int = 40
-    script_calls: int = 1280
+    script_rounds: int = 160
+    script_calls: int = 320
 
 
 def run(size: Size, peers: Sequence[str]) -> dict[str, Any]:
@@ -54,8 +55,8 @@ def run(size: Size, peers: Sequence[str]) -> dict[str, Any]:
     medians = {peer: middle([turn for turn in turns if turn.peer == peer]) for peer in peers}
     targets, leads = script_targets(scripts), None
     if "gateway" in medians and "naive" in medians:
-        leads = lead(medians["gateway"], medians["naive"])
-        targets = turn_targets(medians["gateway"], medians["naive"]) + targets
+        leads = lead(*([turn for turn in turns if turn.peer == peer] for peer in _COMPARED))
+        targets = turn_targets(leads, medians["gateway"].scripts_per_request) + targets
     return {
         "machine": report.machine(),
         "size": size._asdict(),

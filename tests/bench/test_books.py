@@ -57,10 +57,10 @@ async def test_scripts_that_refuse_are_not_timed(redis: Any, redis_url: str) -> 
 
 def test_targets_tell_met_from_missed() -> None:
     """Twelve times the naive gateway with two scripts per request is met, one less is not."""
-    slow = FAST._replace(cpu_us=FAST.cpu_us * 1.01, scripts_per_request=3.0)
+    slow = FAST._replace(cpu_us=FAST.cpu_us * 1.01)
 
-    assert [target.met for target in turn_targets(FAST, NAIVE)] == [True, True]
-    assert [target.met for target in turn_targets(slow, NAIVE)] == [False, False]
+    assert [target.met for target in turn_targets(lead([FAST], [NAIVE]), 2.0)] == [True, True]
+    assert [target.met for target in turn_targets(lead([slow], [NAIVE]), 3.0)] == [False, False]
 
 
 def test_script_targets_tell_met_from_missed() -> None:
@@ -72,8 +72,16 @@ def test_script_targets_tell_met_from_missed() -> None:
 
 def test_lead_says_when_the_other_cores_were_the_limit() -> None:
     """A gateway whose core was idle could have done more than it was asked for."""
-    assert lead(FAST, NAIVE) == (12.0, 12.0, False)
-    assert lead(FAST._replace(busy=0.8), NAIVE).others_were_limit
+    assert lead([FAST], [NAIVE]) == (12.0, 12.0, False)
+    assert lead([FAST._replace(busy=0.8)], [NAIVE]).others_were_limit
+
+
+def test_lead_is_that_of_most_rounds() -> None:
+    """A machine that was slow for both says the same; one that was for one is outvoted."""
+    slow = [turn._replace(cpu_us=2 * turn.cpu_us) for turn in (FAST, NAIVE)]
+    fast, naive = [FAST, slow[0], slow[0]], [NAIVE, slow[1], NAIVE]
+
+    assert lead(fast, naive).per_cpu_second == 12.0
 
 
 def test_middle_is_the_median_of_each_figure() -> None:
