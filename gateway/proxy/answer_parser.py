@@ -24,9 +24,8 @@ _TIMEOUT = re.compile(rb"timeout\s*=\s*(\d{1,6})")
 class AnswerParser:
     """What has been read of one answer.
 
-    ``by_name`` has the last header of each name. ``pieces`` are those of its body, the reader
-    takes them. When it is ``complete``, ``reusable`` says whether its connection may carry
-    another request.
+    ``pieces`` are those of its body, the reader takes them. When it is ``complete``,
+    ``reusable`` says whether its connection may carry another request.
     """
 
     def __init__(self, method: bytes) -> None:
@@ -37,7 +36,6 @@ class AnswerParser:
         """Forget the last answer, which was ``reusable``, and wait for one to this method."""
         self.status = 0
         self.headers: list[Header] = []
-        self.by_name: dict[bytes, bytes] = {}
         self.pieces: list[bytes] = []
         self.has_head = False
         self.complete = False
@@ -67,12 +65,12 @@ class AnswerParser:
     def ends_with_connection(self) -> bool:
         """Whether only the end of the connection says that the body is complete."""
         framing = (b"content-length", b"transfer-encoding")
-        return self.has_head and not any(name in self.by_name for name in framing)
+        return self.has_head and not any(name in framing for name, _ in self.headers)
 
     @property
     def keepalive_s(self) -> float:
         """How long the upstream says that it keeps an idle connection; infinite if it is silent."""
-        value = self.by_name.get(b"keep-alive", b"")
+        value = dict(self.headers).get(b"keep-alive", b"")
         found = _TIMEOUT.search(value.lower())
         return float(found[1]) if found else float("inf")
 
@@ -98,12 +96,10 @@ class AnswerParser:
             size = sum(len(name) + len(value) for name, value in self.headers)
             if size > HEAD_BYTES_MAX:
                 raise ValueError(f"its head is above {HEAD_BYTES_MAX} bytes")
-        self.by_name = dict(self.headers)
-        if b"transfer-encoding" in self.by_name:
-            codings = [value for name, value in self.headers if name == b"transfer-encoding"]
-            # We asked for no other, and one that is passed on without its name cannot be read.
-            if [value.lower() for value in codings] != [b"chunked"]:
-                raise ValueError(f"it has the transfer codings {codings}")
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        # We asked for no other, and one that is passed on without its name cannot be read.
+        if codings and [value.lower() for value in codings] != [b"chunked"]:
+            raise ValueError(f"it has the transfer codings {codings}")
         self.status = status
         self.has_head = True
         self.reusable = self._llhttp.should_keep_alive()
