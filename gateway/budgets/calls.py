@@ -1,19 +1,21 @@
 """Calls: the two scripts that every invocation asks for, reserve and settle, in their frames."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gateway.budgets.changes import Settlement
-from gateway.budgets.frames import Frame, Hole, Word
+from gateway.budgets.frames import Filling, Frame, Hole, Word
 from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_keys
 from gateway.budgets.proposals import Proposal
 from gateway.budgets.records import split_token
 from gateway.budgets.scripts import Scripts
 from gateway.budgets.waiter import Waiter
-from gateway.budgets.wire import Wire
 from gateway.domain.reservation import Ask, Owner
 from gateway.domain.reservation_id import reserved_ms
 
+# Queues a frame with what fills it, as ``wire.Wire`` does.
+Submit = Callable[[Frame, Filling, Waiter], None]
 # Of each call one per org, agent and key, and new ones when a window ends; a pair takes about
 # 4 KB with what it is remembered by, so all of them 16 MB.
 _FRAMES_MAX = 4_000
@@ -59,7 +61,9 @@ class Calls:
         self._reserve_frame = lru_cache(_FRAMES_MAX)(self._new_reserve_frame)
         self._settle_frame = lru_cache(_FRAMES_MAX)(self._new_settle_frame)
 
-    def reserve(self, wire: Wire, ask: Ask, proposal: Proposal, epoch: str, waiter: Waiter) -> None:
+    def reserve(
+        self, submit: Submit, ask: Ask, proposal: Proposal, epoch: str, waiter: Waiter
+    ) -> None:
         """Queue one reserve."""
         own_id, instant = ask.id.encode(), reserved_ms(ask.id)
         idem, body = ask.idempotency_digest.encode(), ask.body_digest.encode()
@@ -78,10 +82,10 @@ class Calls:
         )
         amount = str(ask.amount_microcents).encode()
         filling = (own_id, idem, own_id, instant, len(amount), amount, body, idem)
-        wire.submit_frame(frame, filling, waiter)
+        submit(frame, filling, waiter)
 
     def settle(
-        self, wire: Wire, settlement: Settlement, token: str, epoch: str, waiter: Waiter
+        self, submit: Submit, settlement: Settlement, token: str, epoch: str, waiter: Waiter
     ) -> None:
         """Queue one settle in the windows of a token."""
         windows, idem_digest = split_token(token)
@@ -98,7 +102,7 @@ class Calls:
         )
         cost, detail = str(settlement.cost_microcents).encode(), settlement.detail
         filling = (own_id, idem, own_id, instant, len(cost), cost, idem, len(detail), detail)
-        wire.submit_frame(frame, filling, waiter)
+        submit(frame, filling, waiter)
 
     def _new_reserve_frame(self, *words: Any) -> Frame:
         shape = _ReserveShape(*words)

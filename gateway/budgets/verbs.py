@@ -81,7 +81,7 @@ class Budgets:
     def submit_reserve(self, ask: Ask, proposal: Proposal) -> asyncio.Future[Reply]:
         """Queue one reserve with a proposal; the answer may be WINDOW."""
         reply = self.wire.future()
-        self._calls.reserve(self.wire, ask, proposal, self._epoch(), reply)
+        self._calls.reserve(self.wire.submit_frame, ask, proposal, self._epoch(), reply)
         return reply
 
     def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
@@ -104,7 +104,7 @@ class Budgets:
         self._send_settle(settlement, settlement.windows, settling)
 
     def _send_settle(self, settlement: Settlement, token: str, waiter: Waiter) -> None:
-        self._calls.settle(self.wire, settlement, token, self._epoch(), waiter)
+        self._calls.settle(self.wire.submit_frame, settlement, token, self._epoch(), waiter)
 
     async def release(self, org: str, agent: str, reservation_id: str, windows: str) -> Released:
         """Give a hold back. An unknown id becomes void, so that a late reserve finds it ended.

@@ -10,7 +10,6 @@ from msgspec import structs
 from gateway.budgets.calls import Calls
 from gateway.budgets.changes import Settlement
 from gateway.budgets.frames import Filling, Frame
-from gateway.budgets.node import Node
 from gateway.budgets.proposals import Proposal
 from gateway.budgets.scripts import load_scripts
 from gateway.budgets.waiter import Waiter
@@ -32,19 +31,12 @@ SCRIPTS = load_scripts()
 
 
 class _Paper:
-    """A wire that writes down the words of the last call."""
-
-    node: Node | None = None
-    skew_ms: int | None = 0
+    """Where the words of the last call are written down."""
 
     def __init__(self) -> None:
         self.words: list[bytes] = []
 
-    def submit(self, *_: Any) -> "asyncio.Future[list[Any]]":
-        """Do nothing of the kind."""
-        raise NotImplementedError
-
-    def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
+    def submit(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
         """Read the command as Redis would."""
         reader = hiredis.Reader()
         reader.feed(frame.packed(1, filling))
@@ -52,14 +44,6 @@ class _Paper:
         assert isinstance(words, list)
         assert reader.gets() is False
         self.words = words[2:]
-
-    def command(self, *_: Any) -> "asyncio.Future[Any]":
-        """Do nothing of the kind."""
-        raise NotImplementedError
-
-    def future(self) -> "asyncio.Future[Any]":
-        """Do nothing of the kind."""
-        raise NotImplementedError
 
 
 async def test_reserve_says_what_was_asked() -> None:
@@ -86,7 +70,7 @@ async def test_reserve_says_what_was_asked() -> None:
     rounds = list(product(asks, proposals, ("1", "2")))
 
     for ask, proposal, epoch in (*rounds, *reversed(rounds)):
-        calls.reserve(paper, ask, proposal, epoch, waiter)
+        calls.reserve(paper.submit, ask, proposal, epoch, waiter)
         assert paper.words == _reserve_words(ask, proposal, epoch)
 
 
@@ -105,7 +89,7 @@ async def test_settle_says_what_was_settled() -> None:
     rounds = list(product(settlements, tokens, ("1", "2")))
 
     for settlement, token, epoch in (*rounds, *reversed(rounds)):
-        calls.settle(paper, settlement, token, epoch, waiter)
+        calls.settle(paper.submit, settlement, token, epoch, waiter)
         assert paper.words == _settle_words(settlement, token, epoch)
 
 
