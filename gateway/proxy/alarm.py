@@ -10,7 +10,7 @@ _NEVER = float("inf")
 
 
 class Alarm:
-    """Calls ``on_due`` once when what is expected has not come in time."""
+    """Calls ``on_due`` once where what is expected has not come in time."""
 
     __slots__ = ("_due_s", "_loop", "_on_due", "_rings_s", "_timer")
 

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from gateway.proxy.alarm import Alarm
 from gateway.proxy.answer_head import AnswerHead
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.head import HEAD_BYTES_MAX
@@ -23,7 +24,6 @@ from gateway.proxy.known_heads import KnownHeads
 from gateway.proxy.outgoing import WHOLE
 from gateway.proxy.problem import Problem
 
-_NEVER = float("inf")
 _WEBSOCKET = b"websocket"
 _OFFER = (b"upgrade", b"http2-settings")
 
@@ -44,15 +44,13 @@ class CallerConnection(HttpToolsProtocol):
     _in_body = False
     _has_offer = False
     _head_bytes = 0
-    # Until when the next head must be there, while no call runs, and the one timer that looks
-    # whether it was. A timer for each request, set and cancelled, would cost more than its head.
-    _idle_until_s = _NEVER
-    _idle_timer: asyncio.TimerHandle | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # Only an app that takes arrivals has them.
         self._known: KnownHeads[Target] | None = getattr(self.app, "known_heads", None)
+        # Rings when the next head is not there in time, while no call runs.
+        self._idle = Alarm(self.loop, self._close)
 
     def on_message_begin(self) -> None:
         """Begin to count the head."""
@@ -68,16 +66,17 @@ class CallerConnection(HttpToolsProtocol):
         if is_offer and self.parser.get_method() != b"CONNECT":
             self._has_offer = self._get_upgrade() != _WEBSOCKET
         if not self._has_offer:
-            self._idle_until_s = _NEVER
+            self._idle.rest()
             super().on_headers_complete()
             # ASGI has no way to send an answer in one piece; uvicorn does not know of this one.
             extensions: dict[str, Any] = {WHOLE: partial(_write_whole, self.cycle)}
             self.scope["extensions"] = extensions
-            arrival = read_arrival(self.scope) if self._known is not None else None
-            if self._known is not None and arrival is not None:
-                extensions[ARRIVAL] = arrival
-                if self.cycle.keep_alive and not (self.expect_100_continue or is_offer):
-                    self._known.learn(data, arrival.target, len(self.headers), arrival.body_length)
+            if self._known is None or (arrival := read_arrival(self.scope)) is None:
+                return
+            extensions[ARRIVAL] = arrival
+            # What a head says of its connection no target says.
+            if self.cycle.keep_alive and not (self.expect_100_continue or is_offer):
+                self._known.learn(data, arrival.target, len(self.headers), arrival.body_length)
 
     def on_message_complete(self) -> None:
         """Note the end of the body."""
@@ -94,30 +93,20 @@ class CallerConnection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
-        self._be_idle()
+        self._idle.expect(self.timeout_keep_alive)
 
     def connection_made(self, transport: Any) -> None:
         """Wait for the first head as long as for a further one."""
         super().connection_made(transport)
-        self._be_idle()
+        self._idle.expect(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End with the connection."""
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        self._idle.close()
         super().connection_lost(exc)
 
-    def _be_idle(self) -> None:
-        self._idle_until_s = self.loop.time() + self.timeout_keep_alive
-        if self._idle_timer is None:
-            self._idle_timer = self.loop.call_at(self._idle_until_s, self._close_if_idle)
-
-    def _close_if_idle(self) -> None:
-        self._idle_timer = None
-        if self._idle_until_s <= self.loop.time():
-            self.transport.close()
-        elif self._idle_until_s < _NEVER:
-            self._idle_timer = self.loop.call_at(self._idle_until_s, self._close_if_idle)
+    def _close(self) -> None:
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Read on: the body of a known head, a known head, or what must be parsed."""
@@ -145,7 +134,7 @@ class CallerConnection(HttpToolsProtocol):
         cycle = self.cycle = self._new_cycle(scope)
         cycle.more_body = not is_whole
         scope["extensions"][WHOLE] = partial(_write_whole, cycle)
-        self._idle_until_s = _NEVER
+        self._idle.rest()
         self._start_asgi_task(cycle, self.app)
         if not is_whole:
             self._at_head, self._body_left = False, ends - body_begins

@@ -43,7 +43,10 @@ class Arrival(Struct, frozen=True):
 
 
 class Invocation(Struct, frozen=True):
-    """A call of an agent as it has arrived, with a fresh id."""
+    """A call of an agent that begins, with a fresh id.
+
+    Not made on arrival: behind another call on its connection its id could grow too old.
+    """
 
     id: str
     target: Target
@@ -52,7 +55,7 @@ class Invocation(Struct, frozen=True):
 
 
 def invocation_of(arrival: Arrival) -> Invocation:
-    """Return the call that has arrived."""
+    """Return the call that has arrived and begins now."""
     return Invocation(new_id(), arrival.target, arrival.body_length, arrival.body)
 
 
