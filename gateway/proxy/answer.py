@@ -65,10 +65,10 @@ class Answer(Struct, eq=False):
 
     def close(self) -> None:
         """Give up what was not read; an unfinished answer costs the connection. May be repeated."""
-        source = self.source
-        self.fail(UpstreamBroken("The answer was closed before its end."))
         self.unread.clear()
+        source = self.source
         if source is not None:
+            self.fail(UpstreamBroken("The answer was closed before its end."))
             source.abort()
 
     @property
