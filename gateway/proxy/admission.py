@@ -24,6 +24,9 @@ from gateway.proxy.problem import Problem
 from gateway.proxy.quoting import metering_for, needs_body
 from gateway.proxy.reservations import Caller, Reservation, Reservations
 
+# What agents may be asked with; others go on too, as upstreams may know them.
+_METHODS = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"
+
 _log = structlog.get_logger()
 
 
@@ -144,11 +147,15 @@ class Admission:
         ask = Ask(call.id, key.org, call.target.agent, metering.quote.amount_microcents, key.digest)
         if call.target.head.idempotency_key:
             ask = _idempotent(ask, call, key, body or b"")
-        outcome = await self._reservations.reserve(ask, Caller(key.key_id, call.target.head.tags))
-        if not isinstance(outcome, Reservation):
+        caller = Caller(key.key_id, call.target.head.tags)
+        try:
+            outcome = await self._reservations.reserve(ask, caller)
+            if isinstance(outcome, Reservation):
+                return Admitted(outcome, route, metering, head, body)
             refusal = await self._problem(outcome, ask)
-            return Declined(refusal, tongue_of(call, route.agent.dialect, body))
-        return Admitted(outcome, route, metering, head, body)
+        except StoreError as error:
+            refusal = problem.of_error(error)
+        return Declined(refusal, tongue_of(call, route.agent.dialect, body))
 
     async def _problem(self, outcome: Denied | Refused | Finished | Replayed, ask: Ask) -> Problem:
         if isinstance(outcome, Replayed):
@@ -195,6 +202,9 @@ def identify(head: RequestHead, rules: Rules) -> KeyText | None:
 def _unfit(call: Invocation, route: object) -> Problem | None:
     if call.target.head.unfit is not None:
         return call.target.head.unfit
+    if call.target.method == "TRACE":
+        # Its answer is the request as it came, the operator's credentials included.
+        return problem.method_not_allowed(_METHODS)
     if isinstance(route, Unusable):
         # Why is in the log: it may hold what an operator wrote in the wrong place.
         return Problem("internal_error", "The description of the agent is not usable.")

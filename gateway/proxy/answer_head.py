@@ -49,6 +49,15 @@ def read_answer_head(status: int, received: Sequence[Header]) -> AnswerHead:
     return _head_of(status, passed, by_name)
 
 
+def resized(head: AnswerHead, length: int) -> AnswerHead:
+    """Return the head of an answer that differs in the length of its body alone."""
+    if head.length == length:
+        return head
+    stated = b"content-length", b"%d" % length
+    headers = [stated if header[0] == stated[0] else header for header in head.headers]
+    return _head_of(head.status, headers, {**head.by_name, stated[0]: stated[1]})
+
+
 def own_answer_head(status: int, headers: Headers) -> AnswerHead:
     """Return the head of an answer that the gateway makes itself."""
     return _head_of(status, headers, dict(headers))

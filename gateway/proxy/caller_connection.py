@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from gateway.errors import BadRequest
 from gateway.proxy.alarm import Alarm
 from gateway.proxy.answer_head import AnswerHead
 from gateway.proxy.dialect import Tongue, render
@@ -25,6 +26,7 @@ from gateway.proxy.outgoing import WHOLE
 from gateway.proxy.problem import Problem
 
 _WEBSOCKET = b"websocket"
+_NO_HTTP = "This is not a request in HTTP/1.1."
 _OFFER = (b"upgrade", b"http2-settings")
 
 
@@ -49,7 +51,7 @@ class CallerConnection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         # Only an app that takes arrivals has them.
         self._known: KnownHeads[Target] | None = getattr(self.app, "known_heads", None)
-        # Rings when the next head is not there in time, while no call runs.
+        # Rings when what must come next does not come in time: a head, or more of a body.
         self._idle = Alarm(self.loop, self._close)
 
     def on_message_begin(self) -> None:
@@ -62,11 +64,12 @@ class CallerConnection(HttpToolsProtocol):
         """Start the call, or read the head once more without its offer to upgrade."""
         self._in_head, self._in_body = False, True
         data, self._unknown = self._unknown, b""
+        self._check_host()
         is_offer = self.parser.should_upgrade()
         if is_offer and self.parser.get_method() != b"CONNECT":
             self._has_offer = self._get_upgrade() != _WEBSOCKET
         if not self._has_offer:
-            self._idle.rest()
+            self._idle.expect(self.timeout_keep_alive)
             super().on_headers_complete()
             # ASGI has no way to send an answer in one piece; uvicorn does not know of this one.
             extensions: dict[str, Any] = {WHOLE: partial(_write_whole, self.cycle)}
@@ -78,10 +81,24 @@ class CallerConnection(HttpToolsProtocol):
             if self.cycle.keep_alive and not (self.expect_100_continue or is_offer):
                 self._known.learn(data, arrival.target, len(self.headers), arrival.body_length)
 
+    def _check_host(self) -> None:
+        # RFC 9112 3.2. Whoever stands before us may have read another of two.
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
+            raise BadRequest(f"Expected one Host header, found {hosts}.")
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body; the next one must come in time."""
+        if not self.cycle.response_complete:
+            self._idle.expect(self.timeout_keep_alive)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Note the end of the body."""
         self._in_body, self._at_head = False, True
         if not self._has_offer:
+            if not self.cycle.response_complete:
+                self._idle.rest()
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -106,7 +123,13 @@ class CallerConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _close(self) -> None:
-        self.transport.close()
+        if self.flow.read_paused:
+            # It is for us to read on: the upstream takes no more, or another call runs.
+            self._idle.expect(self.timeout_keep_alive)
+        elif self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._refuse(Problem("bad_request", "The rest of the request did not come in time."))
 
     def data_received(self, data: bytes) -> None:
         """Read on: the body of a known head, a known head, or what must be parsed."""
@@ -137,6 +160,7 @@ class CallerConnection(HttpToolsProtocol):
         self._idle.rest()
         self._start_asgi_task(cycle, self.app)
         if not is_whole:
+            self._idle.expect(self.timeout_keep_alive)
             self._at_head, self._body_left = False, ends - body_begins
             self._read_body(data[body_begins:])
         return True
@@ -185,8 +209,11 @@ class CallerConnection(HttpToolsProtocol):
         """Read on; return what must be read once more."""
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._refuse(Problem("bad_request", "This is not a request in HTTP/1.1."))
+        except httptools.HttpParserError as error:
+            # What a callback has raised is its context.
+            said = error.__context__
+            detail = str(said) if isinstance(said, BadRequest) else _NO_HTTP
+            self._end_with(Problem("bad_request", detail))
         except httptools.HttpParserUpgrade as offer:
             if self._has_offer:
                 return self._without_offer() + data[offer.args[0] :]
@@ -204,9 +231,20 @@ class CallerConnection(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return b"\r\n".join([*lines, b"", b""])
 
+    def _end_with(self, problem: Problem) -> None:
+        """Refuse what the parser does not take, after the answers to all that came whole."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            self._refuse(problem)
+        else:
+            # It takes nothing more from here on.
+            self.cycle.keep_alive = False
+
     def _refuse(self, problem: Problem) -> None:
-        # In the middle of an answer that is on its way it would be read as a part of it.
-        if self.cycle is None or self.cycle.response_complete:
+        # In the middle of an answer that is on its way it would be read as a part of it, and
+        # before one as the answer to another request.
+        cycle = self.cycle
+        is_idle = cycle is None or cycle.response_complete
+        if is_idle or (cycle.more_body and not (cycle.response_started or self.pipeline)):
             headers, body = render(problem, Tongue(), new_id())
             lines = b"".join(b"%b: %b\r\n" % header for header in headers)
             status = b"HTTP/1.1 %d Refused\r\n" % problem.status

@@ -37,10 +37,17 @@ def rpc_tongue(body: bytes) -> Tongue | None:
         request = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(request, dict) or "jsonrpc" not in request:
+    if isinstance(request, list):
+        # A batch that is refused as a whole has one answer, which names none of its requests.
+        return Tongue(is_rpc=True) if any(map(_is_rpc, request)) else None
+    if not _is_rpc(request):
         return None
     rpc_id = request.get("id")
     return Tongue(is_rpc=True, rpc_id=rpc_id if isinstance(rpc_id, (str, int)) else None)
+
+
+def _is_rpc(request: object) -> bool:
+    return isinstance(request, dict) and "jsonrpc" in request
 
 
 def render(problem: Problem, tongue: Tongue, request_id: str) -> tuple[Headers, bytes]:
@@ -60,6 +67,8 @@ def render(problem: Problem, tongue: Tongue, request_id: str) -> tuple[Headers, 
     ]
     if kind.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="budget-gateway"'))
+    if isinstance(allow := problem.members.get("allow"), str):
+        headers.append((b"allow", allow.encode("ascii")))
     if retry_after_s:
         headers.append((b"retry-after", b"%d" % retry_after_s))
     if kind.retry is not None:

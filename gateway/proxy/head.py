@@ -62,6 +62,9 @@ class RequestHead(Struct, frozen=True):
 def read_request_head(headers: Sequence[Header]) -> RequestHead:
     """Sort the headers of a request: ours are taken out, all others keep values and order."""
     forwarded, found = _without_ours(headers)
+    if b"transfer-encoding" in found:
+        codings = [value for name, value in headers if name == b"transfer-encoding"]
+        found[b"transfer-encoding"] = b", ".join(codings)
     key_text = found.get(b"budget-key")
     if key_text is None:
         forwarded, key_text = _without_key(forwarded)

@@ -20,7 +20,9 @@ PriceOf = Callable[[str], Price | None]
 # A whole JSON answer above this is passed on unread; its quote is kept.
 BODY_MAX = 8 * 2**20
 # Nothing else of an answer is of interest, so most are never parsed.
-_USAGE = b'"usage"'
+_USAGE, _COST = b'"usage"', b'"cost"'
+# Of what an upstream calls its model; no real name is as long.
+_MODEL_LENGTH_MAX = 200
 _PLAIN_USD = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,20})?")
 
 
@@ -87,7 +89,11 @@ class Meter:
         self._model: str | None = None
         self.ignored_costs = 0
         self._trusts = metering.agent.pricing.mode == "reported"
-        self._reported = self._header_cost(headers) if self._trusts else None
+        self._reported: int | None = None
+        if self._trusts:
+            self._look_for_cost_in_head(headers)
+            # The caller was told this one: nothing in the body may change it.
+            self._trusts = self._reported is None
 
     @property
     def dialect(self) -> Dialect:
@@ -155,8 +161,12 @@ class Meter:
 
     def _look(self, data: bytes) -> None:
         # Usage is told at the end, after all the content: from there it is found at once.
-        told = _ANSWERS.read(data) if data.rfind(_USAGE) >= 0 else None
+        if data.rfind(_USAGE) < 0:
+            return
+        told = _ANSWERS.read(data)
         if told is None:
+            # Of a cost in a text that cannot be read nothing is believed.
+            self.ignored_costs += self._trusts and data.rfind(_COST) >= 0
             return
         usage, model = told.usage, told.model
         for holder in (told.response, told.message):
@@ -167,7 +177,7 @@ class Meter:
         if seen is not None:
             self._usage = merged(self._usage, seen)
         if isinstance(model, str) and model:
-            self._model = model
+            self._model = model[:_MODEL_LENGTH_MAX]
         if self._trusts:
             self._look_for_cost(told.usage)
 
@@ -181,16 +191,13 @@ class Meter:
             _microcents_from_usd(format(Decimal(repr(cost)), "f") if is_number else cost)
         )
 
-    def _header_cost(self, headers: Mapping[bytes, bytes]) -> int | None:
+    def _look_for_cost_in_head(self, headers: Mapping[bytes, bytes]) -> None:
         for name, read in (
             (b"budget-cost", microcents_from_cents),
             (b"x-litellm-response-cost", _microcents_from_usd),
         ):
-            if name in headers:
-                self._reported = None
+            if self._reported is None and name in headers:
                 self._take_cost(read(headers[name].decode("latin-1").strip()))
-                return self._reported
-        return None
 
     def _take_cost(self, cost: int | None) -> None:
         if cost is None:

@@ -169,6 +169,11 @@ def too_large(bytes_max: int) -> Problem:
     return Problem("body_too_large", f"The body is longer than {bytes_max} bytes.")
 
 
+def method_not_allowed(allowed: str) -> Problem:
+    """Return the answer to a method that is none of these; RFC 9110 15.5.6 wants them told."""
+    return Problem("method_not_allowed", f"Use {allowed} here.", {"allow": allowed})
+
+
 def of_replayed(replayed: Replayed, body_digest: str) -> Problem:
     """Return the answer to an idempotency key that another call has."""
     if replayed.body_digest != body_digest:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.ids import new_id
-from gateway.proxy.problem import Problem
+from gateway.proxy.problem import Problem, method_not_allowed
 from gateway.telemetry import Readiness, probe_routes
 
 
@@ -19,7 +19,7 @@ def routes(trouble: Readiness) -> Starlette:
 async def _refused(request: Request, error: Exception) -> Response:
     allowed = error.headers if isinstance(error, HTTPException) else None
     if allowed and "Allow" in allowed:
-        problem = Problem("method_not_allowed", f"Use {allowed['Allow']} here.")
+        problem = method_not_allowed(allowed["Allow"])
     else:
         detail = f"There is nothing at {request.url.path}; agents are below /agents/."
         problem = Problem("not_found", detail)

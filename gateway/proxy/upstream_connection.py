@@ -15,7 +15,7 @@ from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.proxy.alarm import Alarm
 from gateway.proxy.answer import Answer
-from gateway.proxy.answer_head import AnswerHead, read_answer_head
+from gateway.proxy.answer_head import AnswerHead, read_answer_head, resized
 from gateway.proxy.answer_parser import AnswerParser
 from gateway.proxy.known_heads import KnownHeads
 
@@ -218,7 +218,9 @@ class UpstreamConnection(asyncio.Protocol):
         if found is None or found[2] != len(data):
             return False
         self._parser = None
-        self._give(Answer(found[0], data[found[1] :]))
+        head, begins, ends = found
+        # Known is all of a head but the length that it states.
+        self._give(Answer(resized(head, ends - begins), data[begins:]))
         self._retire(parser, reusable=self._sender is None)
         return True
 

@@ -194,25 +194,6 @@ async def test_what_is_no_http_is_refused_in_our_words(
     assert upstream.connections == 0
 
 
-async def test_nonsense_does_not_end_up_in_a_running_answer(
-    gateway: PlaneGateway, upstream: StubUpstream
-) -> None:
-    """What follows a request and is no HTTP closes the connection, and says nothing in between."""
-    goes_on = asyncio.Event()
-    part = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npart"
-    upstream.answers(raw_answer(part, goes_on, b"rest"))
-
-    async with wire(gateway.port) as caller:
-        await caller.send(request(PATH, "Content-Length: 0"))
-        await caller.until(b"part")
-        await caller.send(b"nonsense\r\n\r\n")
-        answer = await caller.rest()
-        goes_on.set()
-    await gateway.settled()
-
-    assert b"HTTP/1.1 400" not in answer
-
-
 async def test_websocket_is_not_supported(gateway: PlaneGateway, upstream: StubUpstream) -> None:
     """An upgrade to WebSocket is 501 for who has a key, and 401 for all others."""
     lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
@@ -280,18 +261,6 @@ async def test_many_offers_at_once_are_declined(
         answers = await caller.rest()
 
     assert answers.count(b"HTTP/1.1 200 ") == upstream.executions == count + 1
-
-
-async def test_other_transfer_coding_is_not_supported(
-    gateway: PlaneGateway, upstream: StubUpstream
-) -> None:
-    """Of transfer codings only chunked is understood."""
-    async with wire(gateway.port) as caller:
-        await caller.send(request(PATH, "Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n")
-        answer = await caller.until(b"}")
-
-    assert answer.startswith(b"HTTP/1.1 501 ")
-    assert upstream.connections == 0
 
 
 def _idle_at_most(gateway: PlaneGateway, seconds: float) -> None:

@@ -17,11 +17,14 @@ from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamError
 from gateway.proxy.origin import origin_of, request_head, request_start
 from gateway.proxy.upstream import Upstreams
+from tests.proxy.gateways import PlaneGateway
+from tests.proxy.wire import request, wire
 from tests.stub_upstream import StubUpstream, stub_upstream
 from tests.until import until
 from tests.upstream_answers import raw_answer
 
 QUICK = Timeouts(connect_s=1.0, read_s=5.0, idle_s=5.0)
+LENGTH = b"content-length: %d"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n"
 
 
@@ -243,3 +246,36 @@ async def test_answer_that_is_no_answer_is_still_refused(
 
     with pytest.raises(UpstreamError):
         await _ask(upstreams, stub, b"POST")
+
+
+def _sent(number: int) -> tuple[list[bytes], bytes]:
+    """Return the lines of an answer's head but its length, and its body."""
+    lines = [
+        b"content-type: text/plain",
+        b"x-twice: a",
+        b"x-twice: b",
+        b"x-kind: %d" % (number % 3),
+    ]
+    return lines, b"x" * (number * 37 % 23)
+
+
+@pytest.mark.parametrize("lines", [(), ("Connection: close",)], ids=["kept", "closed"])
+async def test_callers_have_the_answers_that_came(
+    gateway: PlaneGateway, upstream: StubUpstream, lines: tuple[str, ...]
+) -> None:
+    """N1: each caller has head and body as they came, whatever the length of the one before."""
+    sent = [_sent(number) for number in range(40)]
+    upstream.answers(
+        *(
+            raw_answer(b"\r\n".join([b"HTTP/1.1 200 OK", *head, LENGTH % len(body), b"", body]))
+            for head, body in sent
+        )
+    )
+
+    for head, body in sent:
+        async with wire(gateway.port) as caller:
+            await caller.send(request("/agents/researcher/x", "Content-Length: 0", *lines))
+            received = (await caller.until(b"\r\n\r\n")).split(b"\r\n")
+            assert received[1 : len(head) + 2] == [*head, LENGTH % len(body)]
+            assert await caller.exactly(len(body)) == body
+    assert upstream.connections == 1

@@ -211,6 +211,8 @@ def test_failed_answer_without_cost_is_released(
         ({b"budget-cost": b"1e3"}, QUOTE.amount_microcents, 1),
         ({b"budget-cost": b"99999999999"}, QUOTE.amount_microcents, 1),
         ({b"x-litellm-response-cost": b"99999999999"}, QUOTE.amount_microcents, 1),
+        ({b"budget-cost": b"nan", b"x-litellm-response-cost": b"0.03"}, 3_000_000, 1),
+        ({b"budget-cost": b"3", b"x-litellm-response-cost": b"0.5"}, 3_000_000, 0),
     ],
 )
 def test_reported_cost_of_a_trusted_upstream(
@@ -245,6 +247,23 @@ def test_reported_cost_in_the_body(cost: str, microcents: int, ignored: int) -> 
 
     assert result is not None
     assert (result.cost_microcents, one.ignored_costs) == (microcents, ignored)
+
+
+def test_text_without_a_cost_has_none_to_ignore() -> None:
+    """What cannot be read counts as an ignored cost only where it says something of one."""
+    one = meter(agent("reported"))
+    one.feed(b'{"usage": {"prompt_tokens": NaN}}')
+
+    assert one.result() is not None
+    assert one.ignored_costs == 0
+
+
+def test_name_of_a_model_is_bounded() -> None:
+    """An upstream cannot fill the journal with what it calls its model."""
+    result = metered(agent("tokens"), b'{"model":"%b","usage":{}}' % (b"m" * 100_000))
+
+    assert result is not None
+    assert result.model == "m" * 200
 
 
 @pytest.mark.parametrize("mode", ["flat", "tokens"])

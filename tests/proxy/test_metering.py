@@ -218,6 +218,9 @@ REPORTS = [
     Cost(in_body("1e-7"), 10),
     Cost(in_body("0"), 0),
     Cost(sse_answer({"usage": {"cost": 0.5}}, {"usage": {"cost": 0.01}}, "[DONE]"), CENT),
+    # The caller was told what the header says, so what the body adds changes nothing.
+    Cost(json_answer({"usage": {"cost": 0.5}}, headers={"Budget-Cost": "3"}), 3 * CENT),
+    Cost(sse_answer({"usage": {"cost": 0.5}}, "[DONE]", headers={"Budget-Cost": "3"}), 3 * CENT),
     Cost(in_header("Budget-Cost", "-1"), 5 * CENT, is_believed=False),
     Cost(in_header("Budget-Cost", "nan"), 5 * CENT, is_believed=False),
     Cost(in_header("Budget-Cost", "1e-7"), 5 * CENT, is_believed=False),
@@ -227,6 +230,8 @@ REPORTS = [
     Cost(in_body('"1e-7"'), 5 * CENT, is_believed=False),
     Cost(in_body('"free"'), 5 * CENT, is_believed=False),
     Cost(in_body("1e300"), 5 * CENT, is_believed=False),
+    Cost(in_body("1e400"), 5 * CENT, is_believed=False),
+    Cost(in_body("NaN"), 5 * CENT, is_believed=False),
     Cost(in_body("true"), 5 * CENT, is_believed=False),
 ]
 

@@ -219,6 +219,16 @@ def test_rpc_request_is_answered_as_rpc() -> None:
     assert body["error"]["data"]["budget_id"] == "acme:agent.researcher.day"
 
 
+def test_rpc_batch_has_one_answer() -> None:
+    """A batch that is refused as a whole is answered by one error, which has no id of its own."""
+    tongue = rpc_tongue(b'[{"jsonrpc": "2.0", "id": 1, "method": "a"}]')
+    assert tongue is not None
+    _, body = _said(Problem("budget_exceeded", "No."), tongue)
+
+    assert (body["jsonrpc"], body["id"]) == ("2.0", None)
+    assert body["error"]["data"]["error"] == "budget_exceeded"
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b'["jsonrpc"]', b'{"jsonrpc": ', b"\xff"])
 def test_other_bodies_are_no_rpc(body: bytes) -> None:
     """What is not a JSON-RPC request is not answered as one."""

@@ -335,3 +335,17 @@ async def test_other_paths(
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert answer.headers["budget-source"] == "gateway"
     assert answer.headers["content-type"] == "application/problem+json"
+    # RFC 9110 15.5.6.
+    assert ("GET" in answer.headers.get("allow", "")) == (status == 405)
+
+
+async def test_credentials_are_not_traced(
+    gateway: PlaneGateway, org: Any, upstream: StubUpstream
+) -> None:
+    """TRACE is not passed on: its answer would be the request with the operator's own key."""
+    async with gateway.client() as client:
+        answer = await client.request("TRACE", "/agents/researcher/x")
+
+    assert (answer.status_code, answer.json()["error"]) == (405, "method_not_allowed")
+    assert "POST" in answer.headers["allow"]
+    assert upstream.connections == 0

@@ -26,6 +26,11 @@ class Wire:
         async with asyncio.timeout(_WAIT_S):
             return await self._reader.readuntil(end)
 
+    async def exactly(self, size: int) -> bytes:
+        """Read so many bytes."""
+        async with asyncio.timeout(_WAIT_S):
+            return await self._reader.readexactly(size)
+
     async def rest(self) -> bytes:
         """Read until the gateway closes the connection."""
         async with asyncio.timeout(_WAIT_S):

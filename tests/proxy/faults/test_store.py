@@ -159,3 +159,22 @@ async def _is_ready(client: Any, status: int) -> bool:
 
 def _spent_cents(amount: int) -> dict[str, int]:
     return {"org.spent": amount * 1_000_000, "agent.researcher.spent": amount * 1_000_000}
+
+
+async def test_store_trouble_is_told_in_the_words_of_the_caller(
+    own_gateway: PlaneGateway, own_redis: EmbeddedRedis, own_client: Any, upstream: StubUpstream
+) -> None:
+    """A call that was understood is refused like any other: as JSON-RPC, or in its dialect."""
+    flat = {"mode": "flat", "cents": "2"}
+    await acme.write_agent(own_client, "claude", upstream.url, flat, dialect="anthropic")
+    rpc = {"jsonrpc": "2.0", "id": 7, "method": "tools/call"}
+    async with own_gateway.client() as client:
+        for agent in ("researcher", "claude"):
+            assert (await client.post(f"/agents/{agent}/invoke", json={})).status_code == 200
+        await FAULTS["full"].strike(own_redis, own_client)
+        as_rpc = await client.post("/agents/researcher/mcp", json=rpc)
+        as_anthropic = await client.post("/agents/claude/invoke", json={})
+        await FAULTS["full"].mend(own_redis, own_client)
+
+    assert (as_rpc.status_code, as_rpc.json()["id"]) == (503, 7)
+    assert (as_anthropic.status_code, as_anthropic.json()["type"]) == (503, "error")
