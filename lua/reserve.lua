@@ -99,9 +99,9 @@ redis.call('HSET', KEYS[4], id, pack_hold(amount_text, owner, agent, key_id, res
     deadline_ms, body, idem, windows))
 redis.call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
 redis.call('HINCRBY', KEYS[8], scope .. '.open', '1')
-if missing or arrivals or idem ~= '' then
+if missing or opening or arrivals or idem ~= '' then
     --- @include "places" "retention" "count"
-    keep_missing(10, missing or {}, windows, proposal)
+    keep_missing(10, missing or {}, windows, proposal, opening)
     count_call(KEYS[8], arrivals, KEYS[9], idem ~= '' and id .. '|' .. body)
 end
 if not is_known then

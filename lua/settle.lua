@@ -78,7 +78,8 @@ end
 append(KEYS[6], 'settle', id, '', org, payer, cost, counted, reserved_ms, at_ms, windows, epoch,
     detail)
 local over = is_open and cost - quote or 0
-if over > 0 then
+-- What comes after an end grows spent, too: by all that it counts.
+if over > 0 or (not is_open and counted + 0 > 0) then
     --- @include "cents" "places" "fields" "place" "settings" "chain" "rules" "asked" "budget"
     --- @include "limits" "counters" "notice" "overage"
     note_overage(KEYS[1], KEYS[6], 9, {id = id, org = org, agent = payer,

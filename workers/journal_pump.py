@@ -103,9 +103,10 @@ class JournalPump:
             posted += await self._claim()
         new = await self._read(">")
         posted += await self._post(new)
-        # A stream id begins with the milliseconds of Redis.
-        age_s = time.time() - int(new[-1][0].partition("-")[0]) / 1000 if new else 0
-        self._metrics.lag_seconds.set(max(0, age_s))
+        if new:
+            self._note_lag(new[-1][0])
+        else:
+            self._metrics.lag_seconds.set(0)
         if now_s - self._trimmed_s >= _TRIM_EVERY_S:
             self._trimmed_s = now_s
             await self._trim()
@@ -134,6 +135,9 @@ class JournalPump:
     async def _post(self, batch: Batch) -> int:
         entries = [(journal_id, fields) for journal_id, fields in batch if fields]
         if entries:
+            # Before the transaction: while Postgres is away nobody comes to say how long we wait.
+            self._note_lag(entries[0][0])
+            self._metrics.entries.set(await self._redis.xlen(JOURNAL))
             dead = await post(self._pool, entries)
             self._metrics.posted.inc(len(entries) - dead)
             if dead:
@@ -147,6 +151,11 @@ class JournalPump:
         if batch:
             await self._redis.xack(JOURNAL, JOURNAL_GROUP, *(journal_id for journal_id, _ in batch))
         return len(batch)
+
+    def _note_lag(self, journal_id: str) -> None:
+        # A stream id begins with the milliseconds of Redis.
+        age_s = time.time() - int(journal_id.partition("-")[0]) / 1000
+        self._metrics.lag_seconds.set(max(0, age_s))
 
     async def _trim(self) -> None:
         # Never MAXLEN: it would drop entries that no transaction has seen. First what was

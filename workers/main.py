@@ -135,7 +135,7 @@ class Supervisor:
             try:
                 await run()
             except _FAULTS as error:
-                why = f"{name} failed: {error or type(error).__name__}."
+                why = f"{name} failed: {str(error) or type(error).__name__}."
                 _log.warning("loop_failed", loop=name, error=why)
             # The top of a job: a bug in one loop must not end the others.
             except Exception as error:

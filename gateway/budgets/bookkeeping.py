@@ -89,15 +89,17 @@ class Bookkeeping(Budgets):
             return Window("total", "", 0, 0), DEFAULT_ZONE
         names = [f"{change.window}.{part}" for part in ("id", "start", "end")]
         stored = await self.wire.command("HMGET", org_key(change.org, "meta"), *names, "zone")
-        if stored[0] is not None and replies.text(stored[0]) == change.window_id:
+        look = (org_key(change.org, "meta"), JOURNAL)
+        now_ms = int((await self.wire.submit(self._scripts.inspect, look, ()))[-1])
+        ended_ms = int(stored[2]) if stored[2] is not None and int(stored[2]) <= now_ms else None
+        # One that has ended may open once more under its name, after a move west.
+        runs = stored[0] is not None and ended_ms is None
+        if runs and replies.text(stored[0]) == change.window_id:
             start_ms, end_ms = int(stored[1]), int(stored[2])
             running = Window(change.window, change.window_id, start_ms, end_ms)
             # Not the zone of the limits: what operators write there is for the next window.
             return running, replies.text(stored[3]) if stored[3] else DEFAULT_ZONE
         zone_name = await self._zone_name(change.org)
-        look = (org_key(change.org, "meta"), JOURNAL)
-        now_ms = int((await self.wire.submit(self._scripts.inspect, look, ()))[-1])
-        ended_ms = int(stored[2]) if stored[2] is not None and int(stored[2]) <= now_ms else None
         opening = window_at(change.window, now_ms, ZoneInfo(zone_name), ended_ms)
         if opening.id == change.window_id:
             return opening, zone_name

@@ -49,8 +49,12 @@ def run(
     """Run the gateway, its worker, Redis, Postgres and a demo agent until Ctrl-C."""
     settings = environment.load()
     folder = (data_dir or _default_folder()).absolute()
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    own(folder)
+    try:
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        own(folder)
+    except OSError as error:
+        raise ConfigError(f"The data folder {folder} cannot be used: {error.strerror}.") from error
+    _logs()
     if fresh:
         _forget(folder, settings.spool_dir)
     for name in ("GATEWAY_REDIS_URL", "GATEWAY_DATABASE_URL"):
@@ -109,6 +113,7 @@ async def _start(
     stack: AsyncExitStack, settings: Settings, folder: Path, children: list[Child]
 ) -> str:
     """Start everything in its order, each to be stopped when ``stack`` ends; return the guide."""
+    _check_ports(settings)
     stores = await _stores(stack, folder, children)
     environ = {
         "GATEWAY_REDIS_URL": stores.redis_url,
@@ -131,6 +136,14 @@ async def _start(
     if worker_port:
         await _ready(children, settings.ops_host, worker_port)
     return await _guide(settings, stores.redis_port, demo)
+
+
+def _check_ports(settings: Settings) -> None:
+    # Before anything starts: another gateway there would look like ours being ready.
+    bind(settings.host, settings.port, "GATEWAY_PORT").close()
+    for port in (ops_port(settings, "serve"), _worker_port(settings)):
+        if port:
+            bind(settings.ops_host, port, "GATEWAY_OPS_PORT").close()
 
 
 def _worker_port(settings: Settings) -> int:
@@ -192,7 +205,11 @@ async def _guide(settings: Settings, redis_port: int, demo: Demo) -> str:
 
 
 def _logs() -> Path:
-    environment.FOLDER.mkdir(mode=0o700, exist_ok=True)
+    try:
+        environment.FOLDER.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        place = environment.FOLDER.absolute()
+        raise ConfigError(f"The folder {place} cannot be made: {error.strerror}.") from error
     return environment.FOLDER
 
 

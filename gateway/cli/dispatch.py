@@ -61,6 +61,9 @@ def run(arguments: Sequence[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"see {PROGRAM} --help."
         complain(f"There is no command {name}; {hint}")
         return USAGE
+    if unreadable := next((word for word in rest if not _is_text(word)), None):
+        complain(f"{unreadable!r} is no UTF-8; expected arguments in UTF-8.")
+        return USAGE
     try:
         load(name)(args=rest, prog_name=f"{PROGRAM} {name}")
     except GatewayError as error:
@@ -69,6 +72,11 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else OK
     return OK
+
+
+def _is_text(word: str) -> bool:
+    # Bytes that are no UTF-8 arrive as lone surrogates, which no store takes.
+    return not any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 def load(name: str) -> typer.Typer:

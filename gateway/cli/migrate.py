@@ -28,7 +28,7 @@ class Prepared(NamedTuple):
 
 def run(
     windows: Annotated[
-        str, typer.Option(help="Windows that are counted, such as day,month,total,week.")
+        str, typer.Option(help="All windows to count from now on, such as day,month,total,week.")
     ] = "",
     from_zero: Annotated[
         bool, typer.Option("--from-zero", help="Count from zero although the ledger has spend.")
@@ -67,7 +67,8 @@ async def prepare(
     """Bring both stores to this release. No ``windows`` keeps what is counted.
 
     Raises:
-        ConfigError: the marker is of another release, or Redis has lost what the ledger remembers.
+        ConfigError: the marker is of another release, ``windows`` leaves out one that is counted,
+            or Redis has lost what the ledger remembers.
     """
     applied = await migrate(connection)
     spent = await connection.fetchval("SELECT EXISTS (SELECT FROM usage_entry)")
@@ -76,6 +77,11 @@ async def prepare(
         raise ConfigError(
             "The ledger has spend and Redis has no marker, so Redis has lost its counters or is "
             "another one: check GATEWAY_REDIS_URL, or use --from-zero to forget what was spent."
+        )
+    if known and windows and not set(known.windows) <= set(windows):
+        counted = ",".join(known.windows)
+        raise ConfigError(
+            f"--windows leaves out what is counted now; expected {counted} and what is to be added."
         )
     node = Node(SCHEMA, known.epoch if known else str(ULID()), windows or WINDOWS)
     if known and not windows:

@@ -30,7 +30,8 @@ async def open_pool(database_url: str) -> asyncpg.Pool:
         # that was not percent-encoded.
         raise ConfigError(_problem(database_url)) from None
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise LedgerUnavailable(f"Postgres cannot be reached: {error}.") from error
+        why = str(error) or "no answer in time"
+        raise LedgerUnavailable(f"Postgres cannot be reached: {why}.") from error
 
 
 def _problem(database_url: str) -> str:

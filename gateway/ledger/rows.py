@@ -55,7 +55,11 @@ def _storable(text: str) -> str:
 def _json(value: object) -> str:
     # jsonb cannot hold NUL either. Escapes are taken in pairs, so that a text which merely says
     # backslash u0000 stays whole.
-    text = orjson.dumps(value).decode()
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        # What orjson reads it may not write: it nests less deeply.
+        text = orjson.dumps({"unreadable": repr(value)}).decode()
     return _ESCAPE.sub(lambda match: "" if match[0] == _NUL else match[0], text)
 
 

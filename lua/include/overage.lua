@@ -2,6 +2,10 @@
 -- Limits that are not valid warn of nothing here: the next reserve refuses and names the field.
 local function note_overage(limits_key, journal_key, first_key, entry)
     local scope, places, count = 'agent.' .. entry.agent, places_of(entry.windows)
+    -- The money has moved by now: limits that are no hash must not fail the call.
+    if redis.call('TYPE', limits_key).ok ~= 'hash' then
+        return
+    end
     local chain = read_limits(limits_key, scope, places, entry.at_ms) or {}
     read_counters(first_key, count, scope, chain, '0')
     for _, budget in ipairs(chain) do

@@ -9,10 +9,11 @@ local function keep_until(spend_key, proposal, kind)
     end
 end
 
--- missing: of read_counters; a window without org.held had no key, so it has no TTL yet.
-local function keep_missing(first_key, missing, windows, proposal)
+-- missing: of read_counters; a window without org.held had no key, so it has no TTL yet. One that
+-- opens may be the last one under the same name, after a move west: it has another end now.
+local function keep_missing(first_key, missing, windows, proposal, opening)
     for kind, place in pairs((places_of(windows))) do
-        if missing[place] then
+        if missing[place] or opening then
             keep_until(KEYS[first_key + place - 1], proposal, kind)
         end
     end

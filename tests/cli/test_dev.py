@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -180,13 +179,33 @@ async def test_killed_dev_leaves_nothing_running(places: Places) -> None:
 
 
 async def test_port_that_is_taken_is_one_sentence(places: Places) -> None:
-    """dev says which setting to change, stops what it has started, and exits with 2."""
+    """dev says which setting to change and exits with 2; another gateway is not its own."""
     folder, data, environ = places
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = {**environ, "GATEWAY_PORT": str(other.getsockname()[1])}
+
+    async def is_ready(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n")
+        writer.close()
+
+    async with await asyncio.start_server(is_ready, "127.0.0.1", 0) as other:
+        taken = {**environ, "GATEWAY_PORT": str(other.sockets[0].getsockname()[1])}
         async with dev(folder, data, taken) as refused:
             await refused.process.wait()
 
     assert refused.process.returncode == 2
     assert "GATEWAY_PORT 127.0.0.1" in refused.printed
+    assert "200" not in refused.printed
+    assert leftovers(data) == []
+
+
+async def test_folder_that_cannot_be_one_is_one_sentence(places: Places) -> None:
+    """A file where the data should be is named, and nothing is started."""
+    folder, data, environ = places
+    file = folder / "file"
+    file.touch()
+    async with dev(folder, file, environ) as refused:
+        await refused.process.wait()
+
+    assert refused.process.returncode == 2
+    assert f"data folder {file}" in refused.printed
+    assert "Traceback" not in refused.printed
     assert leftovers(data) == []

@@ -175,3 +175,14 @@ async def test_store_that_is_away_is_exit_code_four(
 
     assert (said.code, said.out) == (4, "")
     assert "Redis at" in said.err
+
+
+async def test_word_that_is_no_text_is_refused_before_anything_is_written(
+    command: Run, clients: Clients
+) -> None:
+    """Bytes that are no UTF-8 reach the command as lone surrogates, which no store takes."""
+    said = await command("org", "add", "zz", "--month-cents", "5", "--actor", "a\udcff")
+
+    assert said.code == 2
+    assert "UTF-8" in said.err
+    assert await clients.ledger.fetchval("SELECT count(*) FROM org") == 0

@@ -384,3 +384,14 @@ async def test_entry_of_another_month_finds_its_partition(pool: asyncpg.Pool) ->
     await post(pool, [(journal_id, {**fields, "reserved_ms": "1900000000000"})])
 
     assert await rows(pool) == [("settle", 300)]
+
+
+async def test_detail_that_nests_deeply_is_kept_aside(pool: asyncpg.Pool) -> None:
+    """P5: what can be read but not written again stops neither the pump nor its neighbour."""
+    journal_id, fields = entry("alert", new_id(), 0)
+    deep = '{"alert":"warned","x":' + "[" * 300 + "]" * 300 + "}"
+
+    await post(pool, [(journal_id, {**fields, "detail": deep}), entry("settle", new_id(), 200)])
+
+    assert await rows(pool) == [("settle", 200)]
+    assert await pool.fetchval("SELECT count(*) FROM alert") == 1

@@ -224,3 +224,19 @@ async def test_unreadable_entry_does_not_stop_the_pump(
     assert await ledger_total(pool) == 100
     assert await pending(redis) == 0
     assert registry.get_sample_value("budget_gateway_journal_dead_total") == 1
+
+
+async def test_lag_is_told_while_the_ledger_is_away(
+    redis: Any, pool: asyncpg.Pool, metrics: PumpMetrics, registry: CollectorRegistry
+) -> None:
+    """J2: what waits for Postgres is seen to wait, before anybody can say for how long."""
+    await redis.xadd("bg:journal", entry("settle", str(ULID()), 1)[1], id="1577836800000-0")
+    pump = JournalPump(redis, pool, "w1", metrics)
+    await pump.start()
+    await pool.close()
+
+    with pytest.raises(asyncpg.InterfaceError):
+        await pump.step()
+
+    assert (registry.get_sample_value("budget_gateway_journal_lag_seconds") or 0) > 1e8
+    assert registry.get_sample_value("budget_gateway_journal_entries") == 1

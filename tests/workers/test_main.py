@@ -21,11 +21,12 @@ from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.node import SCHEMA, Node, write_marker
 from gateway.errors import ConfigError, LedgerUnavailable, StoreUnavailable
 from gateway.settings import Settings, read_settings
+from gateway.telemetry import new_registry
 from tests.ledger.test_posting import entry
 from tests.servers import Servers
 from tests.until import until
 from tests.workers.calls import held, ledger_total
-from workers.main import work
+from workers.main import Supervisor, work
 
 
 def environment(redis_url: str, database_url: str, ops_port: int = 0) -> Settings:
@@ -247,3 +248,18 @@ async def test_worker_without_redis_says_so(database_url: str) -> None:
     """At the start an unreachable Redis is one sentence, and nothing stays open."""
     with pytest.raises(StoreUnavailable, match=r"Redis at redis://127\.0\.0\.1:1/0 cannot"):
         await work(environment("redis://127.0.0.1:1", database_url))
+
+
+async def test_fault_without_words_is_told_by_its_name() -> None:
+    """A timeout says nothing of itself; whoever asks is still told what it was."""
+    supervisor = Supervisor(new_registry())
+
+    async def times_out() -> None:
+        raise TimeoutError
+
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(supervisor.keep("outbox", times_out))
+    await until(lambda: bool(supervisor.trouble(loop.time())), "the loop to fail")
+    task.cancel()
+
+    assert supervisor.trouble(loop.time()) == "outbox failed: TimeoutError."
