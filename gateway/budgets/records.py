@@ -1,9 +1,12 @@
-"""Records: the packed texts in which the scripts keep a hold and the end of a reservation."""
+"""Records: what the scripts keep of a hold, of the end of a reservation, and of a window."""
 
+from collections.abc import Mapping
 from typing import cast
 
 from gateway.budgets.changes import Request
+from gateway.domain.budget import Counters
 from gateway.domain.reservation import Owner, State
+from gateway.errors import StoreError
 
 # Behind the windows of a hold travels its idempotency digest: settle and release need both keys.
 _IDEM = ";"
@@ -45,6 +48,24 @@ def ended_request(record: str) -> Request | None:
     _, state, quote, actual, _, reserved_ms, end_ms, owner, agent, windows = fields
     amounts = (int(quote), int(actual), int(reserved_ms), 0, int(end_ms))
     return Request(cast(State, state), cast(Owner, owner or "proxy"), agent, *amounts, windows)
+
+
+def read_counters(fields: Mapping[str, str], window: str) -> dict[str, Counters]:
+    """Return the counters in the spend hash of a window, by scope.
+
+    Raises:
+        StoreError: one is no integer, so somebody else has written it.
+    """
+    scopes = {field.rpartition(".")[0] for field in fields}
+    try:
+        return {
+            scope: Counters(
+                *(int(fields.get(f"{scope}.{name}", 0)) for name in ("spent", "held", "credit"))
+            )
+            for scope in scopes
+        }
+    except ValueError as error:
+        raise StoreError(f"A counter of window {window} is no integer: {error}.") from error
 
 
 def _is_hold(fields: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, cast, get_args
 
+from gateway.budgets.records import read_counters
 from gateway.domain.budget import Counters
 from gateway.domain.reservation import (
     Denied,
@@ -137,10 +138,7 @@ def inspection(reply: Reply, windows: Sequence[str]) -> Inspection:
         count = 2 * int(reply[at])
         flat = [text(field) for field in reply[at + 1 : at + 1 + count]]
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        for scope in {field.rpartition(".")[0] for field in fields}:
-            numbers = (
-                int(fields.get(f"{scope}.{name}", 0)) for name in ("spent", "held", "credit")
-            )
-            counters[window, scope] = Counters(*numbers)
+        for scope, numbers in read_counters(fields, window).items():
+            counters[window, scope] = numbers
         at += count + 1
     return Inspection(text(reply[1]), counters)

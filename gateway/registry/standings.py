@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from gateway.budgets.keys import NODE, org_key, spend_key
 from gateway.budgets.node import read_windows
 from gateway.budgets.proposals import DEFAULT_ZONE
+from gateway.budgets.records import read_counters
 from gateway.domain.budget import (
     Budget,
     Counters,
@@ -125,11 +126,9 @@ async def _counters(
             pipe.hgetall(spend_key(org, window))
         hashes: list[dict[str, str]] = await pipe.execute()
     return {
-        (scope, window.kind): Counters(
-            *(int(fields.get(f"{scope}.{name}", 0)) for name in ("spent", "held", "credit"))
-        )
+        (scope, window.kind): counters
         for window, fields in zip(windows, hashes, strict=True)
-        for scope in {field.rpartition(".")[0] for field in fields}
+        for scope, counters in read_counters(fields, window.kind).items()
     }
 
 

@@ -3,6 +3,8 @@
 What is compared, and when, is told in tests/registry/test_differences.py.
 """
 
+import pytest
+
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.registry.clients import Clients
 from gateway.registry.limits import Author
@@ -85,3 +87,17 @@ async def test_missing_marker_ends_with_4(
 
     assert said.code == 4
     assert "migrate" in said.err
+
+
+@pytest.mark.parametrize("words", [("reconcile", "acme"), ("budget", "show", "acme")])
+async def test_counter_that_is_no_integer_is_named(
+    command: Run, acme: JournalPump, clients: Clients, words: tuple[str, ...]
+) -> None:
+    """Whoever wrote it did what only the scripts may do; it is told in one sentence."""
+    await clients.redis.hset("bg:{acme}:spend:total", "org.spent", "abc")
+
+    said = await command(*words)
+
+    assert said.code not in (0, 1)
+    assert "'abc'" in said.err + said.out
+    assert "total" in said.err + said.out
