@@ -53,7 +53,10 @@ if not is_total and (#windows == 0 or not windows_fit(windows, now_ms, ARGV[6] =
 end
 -- A key of another type fails here, before anything says that the credit was applied.
 redis.call('XLEN', KEYS[4])
-redis.call('HLEN', KEYS[5])
+local credited = redis.call('HGET', KEYS[5], scope .. '.credit') or 0
+if math.abs(credited + amount) > 9007199254740991 then
+    return answer('BADARG', 'amount_microcents')
+end
 
 redis.call('SET', KEYS[3], amount, 'PX', 604800000)
 -- One window opens alone here; without `running` the next reserve looks at each bound again.

@@ -62,6 +62,19 @@ async def test_credit_of_the_total_needs_no_window(store: Store) -> None:
     assert await store.client.ttl("bg:{acme}:spend:total") == -1
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+async def test_credits_do_not_add_up_beyond_what_is_exact(store: Store, sign: int) -> None:
+    """C1: beyond 2^53-1 no script could count them; what is refused changes nothing."""
+    most = Credit(store.id(), ORG, "org", "total", "", sign * (2**53 - 1))
+    assert await store.budgets.credit(most) == "OK"
+
+    with pytest.raises(StoreError, match="amount_microcents"):
+        await store.budgets.credit(structs.replace(most, id=store.id(), amount_microcents=sign))
+
+    assert (await store.spend())["org.credit"] == sign * (2**53 - 1)
+    assert len(await store.journal("credit")) == 1
+
+
 @pytest.mark.parametrize("day", ["2037-11-21", "2037-11-23", "garbage"])
 async def test_credit_of_another_window_is_gone(store: Store, day: str) -> None:
     """C2: yesterday has ended and tomorrow has not begun: nothing is credited."""
