@@ -38,10 +38,14 @@ end
 if redis.call('EXISTS', KEYS[3]) == 1 then
     return answer('DONE')
 end
--- A key of another type fails here, before anything says that the correction was applied.
+-- What is no counter fails here, before anything says that the correction was applied.
 redis.call('XLEN', KEYS[4])
 for at = 5, #KEYS do
-    redis.call('HLEN', KEYS[at])
+    local spent = redis.call('HMGET', KEYS[at], 'org.spent', 'agent.' .. ARGV[5] .. '.spent')
+    if not (string.find(spent[1] or '0', '^%-?%d+$') and string.find(spent[2] or '0', '^%-?%d+$'))
+    then
+        return answer('BADARG', 'spent')
+    end
 end
 
 redis.call('SET', KEYS[3], amount, 'PX', 604800000)

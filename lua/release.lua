@@ -49,12 +49,14 @@ if hold then
     state, quote, agent = 'released', hold.amount, hold.agent
     redis.call('HDEL', KEYS[2], id)
     redis.call('HINCRBY', KEYS[5], 'agent.' .. agent .. '.open', -1)
-    add(7, #KEYS, 'agent.' .. agent, negative(hold.amount), '0')
     if hold.idem ~= '' then
         end_key(KEYS[6], id, hold.body, 'released', '0')
     end
 end
 bury(KEYS[4], state, quote, '0', '0', ARGV[2], digits(now_ms), hold and hold.owner or '', agent,
     hold and hold.windows or '')
+if hold then
+    add(7, #KEYS, 'agent.' .. agent, negative(hold.amount), '0')
+end
 redis.call('HINCRBY', KEYS[1], 'seq', 1)
 return answer(hold and 'RELEASED' or 'VOID', state, '0')

@@ -25,8 +25,10 @@ for at = 2, #ARGV, 3 do
         or not string.find(scope, '^[%w_.-]+$') then
         return answer('BADARG', 'changes')
     end
-    -- A key of another type fails here, before anything says that the repair was applied.
-    redis.call('HLEN', spend_key)
+    -- What is no counter fails here, before anything says that the repair was applied.
+    if not string.find(redis.call('HGET', spend_key, scope .. '.spent') or '0', '^%-?%d+$') then
+        return answer('BADARG', scope .. '.spent')
+    end
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then
     return answer('DONE')

@@ -67,9 +67,6 @@ if is_open then
     redis.call('HDEL', KEYS[3], id)
     redis.call('HINCRBY', KEYS[7], scope .. '.open', '-1')
 end
-if status ~= 'JOURNALED' then
-    add(9, #KEYS, scope, held, counted)
-end
 bury(KEYS[5], 'settled', quote, cost, counted, reserved_ms, at_ms, owner, payer, '')
 if body and idem ~= '' then
     --- @include "idem"
@@ -77,6 +74,11 @@ if body and idem ~= '' then
 end
 append(KEYS[6], 'settle', id, '', org, payer, cost, counted, reserved_ms, at_ms, windows, epoch,
     detail)
+-- Last, as in every end: where somebody has made a counter no integer, all the rest is said, so
+-- a repeat counts nothing twice, and the ledger mends what is missing.
+if status ~= 'JOURNALED' then
+    add(9, #KEYS, scope, held, counted)
+end
 local over = is_open and cost - quote or 0
 -- What comes after an end grows spent, too: by all that it counts.
 if over > 0 or (not is_open and counted + 0 > 0) then

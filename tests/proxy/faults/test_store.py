@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -80,7 +81,7 @@ async def test_calls_are_refused_while_redis_is(
     """A call is told 503 and the word at once, its upstream hears nothing, and nothing is held."""
     fault = FAULTS[name]
     async with own_gateway.client() as client:
-        before = await client.post(PATH)
+        await until(lambda: _is_served(client), "a first call to run")
         await own_gateway.settled()
         await fault.strike(own_redis, own_org)
         if name == "unmarked":
@@ -92,10 +93,10 @@ async def test_calls_are_refused_while_redis_is(
 
         await fault.mend(own_redis, own_org)
         await until(lambda: _is_ready(client, 200), "the gateway to be ready again")
-        after = await client.post(PATH)
+        await until(lambda: _is_served(client), "a call to run again")
     await own_gateway.settled()
 
-    assert (before.status_code, refused.status_code, after.status_code) == (200, 503, 200)
+    assert refused.status_code == 503
     assert refused.json()["error"] == fault.word
     assert refused.json()["retryable"] is True
     assert refused.headers["retry-after"] == "1"
@@ -116,7 +117,7 @@ async def test_many_calls_at_once_are_refused_while_redis_is(
     """Two hundred callers at once get the same answer, and none of them leaves a hold behind."""
     fault = FAULTS[name]
     async with own_gateway.client() as client:
-        await client.post(PATH)
+        await until(lambda: _is_served(client), "a first call to run")
         await own_gateway.settled()
         await fault.strike(own_redis, own_org)
         if name == "unmarked":
@@ -126,13 +127,12 @@ async def test_many_calls_at_once_are_refused_while_redis_is(
 
         await fault.mend(own_redis, own_org)
         await until(lambda: _is_ready(client, 200), "the gateway to be ready again")
-        after = await client.post(PATH)
+        await until(lambda: _is_served(client), "a call to run again")
     await own_gateway.settled()
 
     assert {(answer.status_code, answer.json()["error"]) for answer in answers} == {
         (503, fault.word)
     }
-    assert after.status_code == 200
     assert upstream.executions == 2
     assert await acme.counters(own_org) == _spent_cents(4)
     assert await own_org.zcard("bg:expiry") == 0
@@ -143,7 +143,7 @@ async def test_store_that_was_emptied_is_not_taken_for_a_wrong_key(
 ) -> None:
     """In the moment in which everything is gone, callers are told to come back, not to go."""
     async with own_gateway.client() as client:
-        await client.post(PATH)
+        await until(lambda: _is_served(client), "a first call to run")
         await own_gateway.settled()
         await own_org.flushall()
 
@@ -151,14 +151,6 @@ async def test_store_that_was_emptied_is_not_taken_for_a_wrong_key(
 
     assert (refused.status_code, refused.json()["error"]) == (503, "store_not_ready")
     assert upstream.executions == 1
-
-
-async def _is_ready(client: Any, status: int) -> bool:
-    return bool((await client.get("/readyz")).status_code == status)
-
-
-def _spent_cents(amount: int) -> dict[str, int]:
-    return {"org.spent": amount * 1_000_000, "agent.researcher.spent": amount * 1_000_000}
 
 
 async def test_store_trouble_is_told_in_the_words_of_the_caller(
@@ -170,7 +162,7 @@ async def test_store_trouble_is_told_in_the_words_of_the_caller(
     rpc = {"jsonrpc": "2.0", "id": 7, "method": "tools/call"}
     async with own_gateway.client() as client:
         for agent in ("researcher", "claude"):
-            assert (await client.post(f"/agents/{agent}/invoke", json={})).status_code == 200
+            await until(partial(_is_served, client, agent), "a first call to run")
         await FAULTS["full"].strike(own_redis, own_client)
         as_rpc = await client.post("/agents/researcher/mcp", json=rpc)
         as_anthropic = await client.post("/agents/claude/invoke", json={})
@@ -178,3 +170,16 @@ async def test_store_trouble_is_told_in_the_words_of_the_caller(
 
     assert (as_rpc.status_code, as_rpc.json()["id"]) == (503, 7)
     assert (as_anthropic.status_code, as_anthropic.json()["type"]) == (503, "error")
+
+
+async def _is_served(client: Any, agent: str = "researcher") -> bool:
+    # On a busy machine a single call may miss the deadline that a deployment has.
+    return bool((await client.post(f"/agents/{agent}/invoke", json={})).status_code == 200)
+
+
+async def _is_ready(client: Any, status: int) -> bool:
+    return bool((await client.get("/readyz")).status_code == status)
+
+
+def _spent_cents(amount: int) -> dict[str, int]:
+    return {"org.spent": amount * 1_000_000, "agent.researcher.spent": amount * 1_000_000}
