@@ -135,7 +135,10 @@ class Supervisor:
             try:
                 await run()
             except _FAULTS as error:
-                why = f"{name} failed: {str(error) or type(error).__name__}."
+                said = (str(error) or type(error).__name__).rstrip(".")
+                # Faults of Redis and our own say whose they are; asyncpg lets the system's pass.
+                away = "Postgres cannot be reached: " if isinstance(error, OSError) else ""
+                why = f"{name} failed: {away}{said}."
                 _log.warning("loop_failed", loop=name, error=why)
             # The top of a job: a bug in one loop must not end the others.
             except Exception as error:

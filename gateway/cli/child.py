@@ -43,7 +43,10 @@ class Child:
 
     def fault(self) -> ConfigError:
         """Return why it ended, in its own last words."""
-        said = last_lines(self._log) or f"exit code {self._process.returncode}"
+        code = self._process.returncode
+        # A process that is killed says nothing of it: its last words are about something else.
+        killed = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else ""
+        said = killed or last_lines(self._log) or f"exit code {code}"
         return ConfigError(f"{self.name} has ended: {said}")
 
     async def stop(self) -> None:

@@ -22,6 +22,8 @@ _SPEND = statement("add_spend_window")
 _ASK = statement("ask_outbox")
 # Two pumps can meet on aggregate rows in spite of the order; Postgres then ends one of them.
 _ATTEMPTS = 5
+# The kind of the entry that a row was booked from, where it is another.
+_JOURNALED = {"late": "settle"}
 
 
 async def post(pool: asyncpg.Pool, batch: Sequence[tuple[str, Mapping[str, str]]]) -> int:
@@ -149,11 +151,10 @@ async def _meet(
 ) -> tuple[list[tuple[Entry, int]], list[Entry]]:
     """Return the late rows booked, and the entries that are new but book nothing."""
     known = await _known(connection, rest)
-    sources = {row["source"] for row in known}
     expired = {
         row["reservation_id"]: row["amount_microcents"] for row in known if row["kind"] == "expire"
     }
-    new = [entry for entry in rest if entry.source not in sources]
+    new = _unknown(rest, known)
     meeting = [
         (entry, entry.amount_microcents - expired[entry.id])
         for entry in new
@@ -166,8 +167,28 @@ async def _meet(
     silent = [entry for entry in new if entry.source not in inserted]
     if len(late) < len(meeting):
         # Another pump booked this very entry after we had looked: then it is a replay.
-        sources = {row["source"] for row in await _known(connection, silent)}
-    return late, [entry for entry in silent if entry.source not in sources]
+        silent = _unknown(silent, await _known(connection, silent))
+    return late, silent
+
+
+def _unknown(entries: list[Entry], known: Sequence[asyncpg.Record]) -> list[Entry]:
+    """Return the entries that are neither booked nor copies of booked ones under a new journal id.
+
+    Redis ends one reservation once in one instant, so a copy has added nothing to the counters,
+    whatever it says: to take that back would widen the budgets.
+    """
+    sources, facts = set(), set()
+    for row in known:
+        sources.add(row["source"])
+        kind = _JOURNALED.get(row["kind"], row["kind"])
+        told = (row["entry_id"], row["at"], row["counted_microcents"])
+        facts.add((row["reservation_id"], kind, *told))
+    return [
+        entry
+        for entry in entries
+        if entry.source not in sources
+        and (entry.id, entry.kind, entry.entry_id, entry.at, entry.counted_microcents) not in facts
+    ]
 
 
 async def _known(

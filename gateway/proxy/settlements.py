@@ -120,7 +120,8 @@ class Settlements:
         self._metrics.settles.count(result.status)
         if isinstance(result, Released):
             return
-        if result.status != "SETTLED":
+        # DONE is what a repeat of our own hears.
+        if result.status not in ("SETTLED", "DONE"):
             _log.warning(
                 "settle_met_an_end", word=result.status, reservation_id=end.id, org=end.org
             )

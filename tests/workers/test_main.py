@@ -262,4 +262,5 @@ async def test_fault_without_words_is_told_by_its_name() -> None:
     await until(lambda: bool(supervisor.trouble(loop.time())), "the loop to fail")
     task.cancel()
 
-    assert supervisor.trouble(loop.time()) == "outbox failed: TimeoutError."
+    told = supervisor.trouble(loop.time())
+    assert told == "outbox failed: Postgres cannot be reached: TimeoutError."
