@@ -115,7 +115,10 @@ def _other_redis_cli(place: Place) -> str:
 
 
 def _program() -> str:
-    return "budget-gateway" if shutil.which("budget-gateway") else sys.argv[0]
+    if shutil.which("budget-gateway"):
+        return "budget-gateway"
+    started = sys.argv[0]
+    return f"{sys.executable} -m gateway" if started.endswith("__main__.py") else started
 
 
 def _more(place: Place) -> list[str]:

@@ -43,7 +43,8 @@ class CallerConnection(HttpToolsProtocol):
     # What has begun with a head that is not known yet.
     _unknown = b""
     _in_head = True
-    _in_body = False
+    # Whether a message has ended in what is read now: what is behind it is not all of a head.
+    _has_ended = False
     _has_offer = False
     _head_bytes = 0
 
@@ -62,7 +63,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the call, or read the head once more without its offer to upgrade."""
-        self._in_head, self._in_body = False, True
+        self._in_head = False
         data, self._unknown = self._unknown, b""
         self._check_host()
         is_offer = self.parser.should_upgrade()
@@ -71,6 +72,9 @@ class CallerConnection(HttpToolsProtocol):
         if not self._has_offer:
             self._idle.expect(self.timeout_keep_alive)
             super().on_headers_complete()
+            if self.parser.get_http_version() == "1.0":
+                cycle: Any = self.cycle
+                cycle.send = partial(_send_unframed, cycle)
             # ASGI has no way to send an answer in one piece; uvicorn does not know of this one.
             extensions: dict[str, Any] = {WHOLE: partial(_write_whole, self.cycle)}
             self.scope["extensions"] = extensions
@@ -95,7 +99,7 @@ class CallerConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note the end of the body."""
-        self._in_body, self._at_head = False, True
+        self._has_ended = self._at_head = True
         if not self._has_offer:
             if not self.cycle.response_complete:
                 self._idle.rest()
@@ -194,12 +198,11 @@ class CallerConnection(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Read on, and refuse what is no HTTP or a head that has grown too long."""
         self._unknown, self._at_head = (data if self._at_head else b""), False
-        # Where a head begins behind a body in one piece, the body is not counted.
-        is_head = not self._in_body
+        self._has_ended = False
         unread = self._read(data)
         while unread:
             unread = self._read(unread)
-        if self._in_head and is_head:
+        if self._in_head and not self._has_ended:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
                 detail = f"A head must be below {HEAD_BYTES_MAX} bytes."
@@ -226,7 +229,7 @@ class CallerConnection(HttpToolsProtocol):
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
         lines += [b"%b: %b" % header for header in self.headers if header[0] not in _OFFER]
-        self._has_offer = self._in_body = False
+        self._has_offer = False
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return b"\r\n".join([*lines, b"", b""])
@@ -250,6 +253,21 @@ class CallerConnection(HttpToolsProtocol):
             status = b"HTTP/1.1 %d Refused\r\n" % problem.status
             self.transport.write(status + lines + b"connection: close\r\n\r\n" + body)
         self.transport.close()
+
+
+async def _send_unframed(cycle: RequestResponseCycle, message: Any) -> None:
+    """Send to a caller of HTTP/1.0, who knows no chunks: without a length the close is the end."""
+    if message["type"] == "http.response.start":
+        if all(name != b"content-length" for name, _ in message["headers"]):
+            cycle.chunked_encoding = False
+            cycle.expected_content_length = -1
+    elif cycle.expected_content_length < 0:
+        body = message.get("body", b"")
+        cycle.expected_content_length = len(body)
+        await RequestResponseCycle.send(cycle, message)
+        cycle.expected_content_length = -1
+        return
+    await RequestResponseCycle.send(cycle, message)
 
 
 def _write_whole(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, body: bytes) -> bool:

@@ -15,12 +15,18 @@ DRAIN_S = 30.0
 
 
 class Departure:
-    """The caller of one call; ``is_over`` says that the call was cancelled because it has left."""
+    """The caller of one call; ``is_over`` says that the call was cancelled because it has left.
 
-    __slots__ = ("_call", "_receive", "_watch", "is_over", "since_s")
+    ``is_heard`` is false while its body is still read, which has the ear of the connection.
+    """
 
-    def __init__(self, receive: Receive, call: "asyncio.Task[Any] | None", since_s: float) -> None:
+    __slots__ = ("_call", "_receive", "_watch", "is_heard", "is_over", "since_s")
+
+    def __init__(
+        self, receive: Receive, call: "asyncio.Task[Any] | None", since_s: float, is_heard: bool
+    ) -> None:
         self.is_over = False
+        self.is_heard = is_heard
         self.since_s = since_s
         self._receive = receive
         self._call = call
@@ -57,12 +63,14 @@ class Departures:
         self._running: set[Departure] = set()
         self._is_looking = False
 
-    def begin(self, receive: Receive) -> Departure:
+    def begin(self, receive: Receive, *, is_heard: bool = True) -> Departure:
         """Watch the caller of the running task until ``end``, after which it has left too long.
 
         Nothing else may call ``receive`` meanwhile.
         """
-        departure = Departure(receive, asyncio.current_task(self._loop), self._loop.time())
+        departure = Departure(
+            receive, asyncio.current_task(self._loop), self._loop.time(), is_heard
+        )
         self._running.add(departure)
         if not self._is_looking:
             self._is_looking = True
@@ -79,6 +87,6 @@ class Departures:
         if self._running:
             before_s = self._loop.time() - _WATCH_AFTER_S
             for departure in self._running:
-                if departure.since_s <= before_s:
+                if departure.is_heard and departure.since_s <= before_s:
                     departure.watch(self._drain_s)
             self._loop.call_later(_WATCH_AFTER_S, self._look)

@@ -5,6 +5,7 @@ It is released where the call certainly did not run, and settled where it may ha
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
 from gateway.domain.breaker import Breaker
 from gateway.errors import BadRequest, UpstreamBroken, UpstreamError, UpstreamUnreachable
@@ -12,7 +13,7 @@ from gateway.proxy import problem
 from gateway.proxy.admission import Admitted
 from gateway.proxy.answer import Answer
 from gateway.proxy.body import BodyTooLarge, CallerLeft, Receive, stream_body
-from gateway.proxy.departure import Departures
+from gateway.proxy.departure import Departure, Departures
 from gateway.proxy.exposure import Exposure
 from gateway.proxy.head import budget_lines
 from gateway.proxy.invocation import Invocation
@@ -58,8 +59,7 @@ class Forwarding:
         Raises:
             CallerLeft: the caller left before its request was complete, or too long ago.
         """
-        # A body that is still to be read has the ear of the connection.
-        departure = self._departures.begin(receive) if admitted.body is not None else None
+        departure = self._departures.begin(receive, is_heard=admitted.body is not None)
         try:
             ask, held = admitted.reservation.ask, admitted.reservation.held
             visible = self._exposure.shows_all or await self._exposure.shows(
@@ -67,7 +67,7 @@ class Forwarding:
             )
             lines = budget_lines(call.id, ask.org, held, visible=visible)
             sent_s = time.perf_counter()
-            answer = await self._sent(admitted, receive)
+            answer = await self._sent(admitted, receive, departure)
             if isinstance(answer, Problem):
                 return answer
             upstream_s = time.perf_counter() - sent_s
@@ -82,16 +82,17 @@ class Forwarding:
         except (BadRequest, BodyTooLarge) as error:
             return self._unfit(error)
         except asyncio.CancelledError:
-            if departure is not None and departure.is_over:
+            if departure.is_over:
                 raise CallerLeft from None
             return _stopped(admitted.reservation)
         finally:
-            if departure is not None:
-                self._departures.end(departure)
+            self._departures.end(departure)
             # Whatever was sent has been settled by now.
             admitted.reservation.release()
 
-    async def _sent(self, admitted: Admitted, receive: Receive) -> Answer | Problem:
+    async def _sent(
+        self, admitted: Admitted, receive: Receive, departure: Departure
+    ) -> Answer | Problem:
         """Send the call; where this gives no answer, the reservation has ended."""
         reservation, route, body = admitted.reservation, admitted.route, admitted.body
         breaker = self._breaker(route.origin.site)
@@ -99,7 +100,7 @@ class Forwarding:
             reservation.release()
             detail = "The upstream has failed again and again; it is tried from time to time."
             return Problem("upstream_circuit_open", detail)
-        parts = stream_body(receive, self._body_bytes_max) if body is None else body
+        parts = self._heard(receive, departure) if body is None else body
         is_sending = False
 
         def note_sending() -> None:
@@ -132,6 +133,12 @@ class Forwarding:
             raise
         breaker.succeed()
         return answer
+
+    async def _heard(self, receive: Receive, departure: Departure) -> AsyncIterator[bytes]:
+        """Yield a body as it comes; from its end on the caller may be heard to leave."""
+        async for part in stream_body(receive, self._body_bytes_max):
+            yield part
+        departure.is_heard = True
 
     def _breaker(self, site: Site) -> Breaker:
         breaker = self._breakers.get(site)

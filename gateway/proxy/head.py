@@ -64,7 +64,7 @@ def read_request_head(headers: Sequence[Header]) -> RequestHead:
     forwarded, found = _without_ours(headers)
     if b"transfer-encoding" in found:
         codings = [value for name, value in headers if name == b"transfer-encoding"]
-        found[b"transfer-encoding"] = b", ".join(codings)
+        found[b"transfer-encoding"] = b", ".join(codings).strip()
     key_text = found.get(b"budget-key")
     if key_text is None:
         forwarded, key_text = _without_key(forwarded)

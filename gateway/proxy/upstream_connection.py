@@ -97,8 +97,9 @@ class UpstreamConnection(asyncio.Protocol):
             raise UpstreamUnreachable("The connection was closed before anything was sent.")
         self.heard = False
         self._timeouts = timeouts
-        self._answered = self._loop.create_future()
-        parser = self._parser = self._next_parser(method)
+        answered: asyncio.Future[Answer] = self._loop.create_future()
+        self._answered = answered
+        self._parser = self._next_parser(method)
         try:
             self._transport.write(opening)
             if parts is None:
@@ -106,10 +107,11 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 self._sender = self._loop.create_task(self._send(self._transport, parts))
                 self._sender.add_done_callback(self._sent)
-            return await self._answered
+            return await answered
         except BaseException:
-            # When the answer came just before the caller was cancelled, another call is on.
-            if self._parser is parser:
+            # When the answer came just before the caller was cancelled, another call is on: maybe
+            # with the same parser, never with the same future.
+            if self._parser is not None and self._answered is answered:
                 self.abort()
             raise
 

@@ -350,3 +350,22 @@ async def test_connection_that_ended_is_not_kept(
         return kept() is None
 
     await until(is_gone, "the connection to be forgotten")
+
+
+@pytest.mark.parametrize(("count", "size"), [(300, 0), (1, 100_000)])
+async def test_what_came_before_it_does_not_count_for_a_head(
+    gateway: PlaneGateway, org: Any, upstream: StubUpstream, count: int, size: int
+) -> None:
+    """Whole requests and the begin of another may come at once, and all are answered."""
+    await acme.set_limits(org, {"org.month.limit_cents": "100000"})
+    head = request(PATH, f"Content-Length: {size}", f"X-Pad: {'x' * 200}")
+    body = b"x" * size
+
+    async with wire(gateway.port) as caller:
+        await caller.send((head + body) * count + head[:50])
+        for _ in range(count):
+            await caller.until(b'{"ok":true}')
+        await caller.send(head[50:] + body)
+        await caller.until(b'{"ok":true}')
+
+    assert upstream.executions == count + 1

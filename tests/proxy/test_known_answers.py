@@ -5,11 +5,13 @@ N2 what follows an answer costs its connection, whether or not its head is known
 N3 an interim answer is never learned as the head of what follows it
 N4 an answer to HEAD has no body, and an answer to another method is not taken for one
 N5 what says something of its connection is parsed each time
+N6 a connection that is free again belongs to the call that has it then
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -279,3 +281,54 @@ async def test_callers_have_the_answers_that_came(
             assert received[1 : len(head) + 2] == [*head, LENGTH % len(body)]
             assert await caller.exactly(len(body)) == body
     assert upstream.connections == 1
+
+
+async def test_cancelled_call_leaves_the_next_one_alone(
+    upstreams: Upstreams, stub: StubUpstream
+) -> None:
+    """N6: its answer has come and its connection runs another call: that one is not cut off."""
+    goes_on, second = asyncio.Event(), list[asyncio.Task[bytes]]()
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n"
+    stub.answers(
+        raw_answer(answer + b"0"),
+        raw_answer(goes_on, answer + b"1"),
+        raw_answer(answer.replace(b"OK", b"Fine") + b"2"),
+    )
+    origin = origin_of(stub.url)
+    head = request_head(b"POST", request_start(origin, b"POST", b"/x", b""), 0)
+
+    async def ask() -> bytes:
+        return (await upstreams.send(origin, head, b"", QUICK)).body or b""
+
+    await ask()
+    first = asyncio.create_task(ask())
+    await until(lambda: stub.executions == 2, "the first call to run")
+    pool: Any = upstreams._pool(origin.site)
+    [connection] = pool.connections
+    free = connection._on_free
+
+    def taken_at_once(freed: Any) -> None:
+        free(freed)
+        connection._on_free = free
+        # Another call has the connection before the first one hears of its answer.
+        going = ask()
+        waits = going.send(None)
+        waits._asyncio_future_blocking = False
+        second.append(asyncio.ensure_future(_ended(going, waits)))
+        first.cancel()
+
+    connection._on_free = taken_at_once
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+    assert await asyncio.wait_for(second[0], 5) == b"2"
+
+
+async def _ended(going: Any, waits: "asyncio.Future[Any]") -> bytes:
+    await asyncio.wait([waits])
+    try:
+        going.send(None)
+    except StopIteration as end:
+        return bytes(end.value)
+    raise AssertionError("it waits on")

@@ -329,3 +329,18 @@ async def test_early_answer_ends_the_upload(gateway: PlaneGateway, upstream: Stu
 
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"budget-source: upstream" in answer
+
+
+async def test_caller_of_http_1_0_has_no_chunks(
+    gateway: PlaneGateway, upstream: StubUpstream
+) -> None:
+    """RFC 9112 6.1: it does not know them; the end of the connection is the end of the answer."""
+    upstream.answers(chunked_answer(b"hello ", b"world"))
+    head = request("/agents/researcher/invoke", "Content-Length: 0")
+
+    async with wire(gateway.port) as caller:
+        await caller.send(head.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        answered, _, body = (await caller.rest()).partition(b"\r\n\r\n")
+
+    assert b"transfer-encoding" not in answered
+    assert body == b"hello world"

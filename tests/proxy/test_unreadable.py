@@ -227,6 +227,18 @@ async def test_other_transfer_coding_is_not_supported(
     assert upstream.connections == 0
 
 
+async def test_blanks_around_a_transfer_coding_mean_nothing(
+    gateway: PlaneGateway, upstream: StubUpstream
+) -> None:
+    """U5: RFC 9112 5.1, and the case of its name neither."""
+    async with wire(gateway.port) as caller:
+        await caller.send(request(PATH, "Transfer-Encoding: Chunked ") + b"2\r\n{}\r\n0\r\n\r\n")
+        answer = await caller.until(b'{"ok":true}')
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert upstream.requests[0].body == b"{}"
+
+
 @pytest.mark.parametrize(
     "behind",
     [b"GET / HTTP/1.1\r\nX: " + b"x" * 66_000, request(PATH, CHUNKED) + b"zz\r\n"],

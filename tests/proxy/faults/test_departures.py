@@ -140,3 +140,45 @@ async def test_departure_that_was_closed_cancels_nothing() -> None:
         return departure.is_over
 
     assert await asyncio.create_task(call()) is False
+
+
+async def test_caller_leaves_after_a_large_body(
+    writer: Any, gateway: PlaneGateway, upstream: StubUpstream
+) -> None:
+    """A body that was passed on as it came has ended: its caller is waited for no longer."""
+    departures: Any = gateway.plane.app
+    departures._forwarding._departures._drain_s = 0.0
+    never = asyncio.Event()
+    upstream.answers(sse_answer(openai_chat_events()[0], never))
+    async with raw_call(gateway.port) as call:
+        await call.send(_CHAT, _LARGE, b"x" * _LARGE)
+        await call.read_until(b"Hel")
+
+        call.leave()
+        await gateway.settled()
+        never.set()
+
+    assert (await acme.counters(writer))["org.spent"] > 0
+
+
+async def test_caller_that_still_sends_is_not_listened_for() -> None:
+    """Two that receive would take each other's messages: the body comes first."""
+    watched = Departures(asyncio.get_running_loop(), drain_s=60.0)
+    heard: list[str] = []
+
+    def ear(name: str) -> Any:
+        async def receive() -> dict[str, Any]:
+            heard.append(name)
+            return {"type": "http.disconnect"}
+
+        return receive
+
+    sends = watched.begin(ear("sends"), is_heard=False)
+    waits = watched.begin(ear("waits"))
+    await until(lambda: bool(heard), "the one that waits to be heard")
+    assert heard == ["waits"]
+    sends.is_heard = True
+    await until(lambda: len(heard) == 2, "the other one to be heard")
+
+    watched.end(sends)
+    watched.end(waits)
