@@ -54,7 +54,6 @@ def run(
         own(folder)
     except OSError as error:
         raise ConfigError(f"The data folder {folder} cannot be used: {error.strerror}.") from error
-    _logs()
     if fresh:
         _forget(folder, settings.spool_dir)
     for name in ("GATEWAY_REDIS_URL", "GATEWAY_DATABASE_URL"):

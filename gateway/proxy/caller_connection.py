@@ -53,7 +53,7 @@ class CallerConnection(HttpToolsProtocol):
         # Only an app that takes arrivals has them.
         self._known: KnownHeads[Target] | None = getattr(self.app, "known_heads", None)
         # Rings when what must come next does not come in time: a head, or more of a body.
-        self._idle = Alarm(self.loop, self._close)
+        self._alarm = Alarm(self.loop, self._ring)
 
     def on_message_begin(self) -> None:
         """Begin to count the head."""
@@ -70,7 +70,7 @@ class CallerConnection(HttpToolsProtocol):
         if is_offer and self.parser.get_method() != b"CONNECT":
             self._has_offer = self._get_upgrade() != _WEBSOCKET
         if not self._has_offer:
-            self._idle.expect(self.timeout_keep_alive)
+            self._alarm.expect(self.timeout_keep_alive)
             super().on_headers_complete()
             if self.parser.get_http_version() == "1.0":
                 cycle: Any = self.cycle
@@ -94,7 +94,7 @@ class CallerConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; the next one must come in time."""
         if not self.cycle.response_complete:
-            self._idle.expect(self.timeout_keep_alive)
+            self._alarm.expect(self.timeout_keep_alive)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -102,7 +102,7 @@ class CallerConnection(HttpToolsProtocol):
         self._has_ended = self._at_head = True
         if not self._has_offer:
             if not self.cycle.response_complete:
-                self._idle.rest()
+                self._alarm.rest()
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -114,22 +114,22 @@ class CallerConnection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
-        self._idle.expect(self.timeout_keep_alive)
+        self._alarm.expect(self.timeout_keep_alive)
 
     def connection_made(self, transport: Any) -> None:
         """Wait for the first head as long as for a further one."""
         super().connection_made(transport)
-        self._idle.expect(self.timeout_keep_alive)
+        self._alarm.expect(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End with the connection."""
-        self._idle.close()
+        self._alarm.close()
         super().connection_lost(exc)
 
-    def _close(self) -> None:
+    def _ring(self) -> None:
         if self.flow.read_paused:
             # It is for us to read on: the upstream takes no more, or another call runs.
-            self._idle.expect(self.timeout_keep_alive)
+            self._alarm.expect(self.timeout_keep_alive)
         elif self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
@@ -161,10 +161,10 @@ class CallerConnection(HttpToolsProtocol):
         cycle = self.cycle = self._new_cycle(scope)
         cycle.more_body = not is_whole
         scope["extensions"][WHOLE] = partial(_write_whole, cycle)
-        self._idle.rest()
+        self._alarm.rest()
         self._start_asgi_task(cycle, self.app)
         if not is_whole:
-            self._idle.expect(self.timeout_keep_alive)
+            self._alarm.expect(self.timeout_keep_alive)
             self._at_head, self._body_left = False, ends - body_begins
             self._read_body(data[body_begins:])
         return True

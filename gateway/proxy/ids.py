@@ -1,4 +1,4 @@
-"""Ids: a fresh reservation id for every call, a ULID at a twentieth of what a library takes."""
+"""Ids: a fresh reservation id for every call, a ULID at a fifth of what a library takes."""
 
 import random
 import time
@@ -6,8 +6,9 @@ from functools import lru_cache
 
 _CROCKFORD = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CHARACTER_BITS = 5
+_CHARACTER_MASK = (1 << _CHARACTER_BITS) - 1
 # Each byte as the character of its lowest five bits: all of them equally likely.
-_CHARACTERS = bytes(_CROCKFORD[byte % len(_CROCKFORD)] for byte in range(256))
+_CHARACTERS = bytes(_CROCKFORD[byte & _CHARACTER_MASK] for byte in range(256))
 # A byte for each of sixteen characters.
 _CHANCE_BITS = 8 * 16
 _INSTANT_CHARACTERS = 10
@@ -22,4 +23,4 @@ def new_id() -> str:
 @lru_cache(maxsize=16)
 def _instant(now_ms: int) -> str:
     places = range(_CHARACTER_BITS * (_INSTANT_CHARACTERS - 1), -1, -_CHARACTER_BITS)
-    return bytes(_CROCKFORD[now_ms >> place & 31] for place in places).decode("ascii")
+    return bytes(_CROCKFORD[now_ms >> place & _CHARACTER_MASK] for place in places).decode("ascii")

@@ -1,6 +1,7 @@
 """The printed lines follow where the budget stands; a budget without a limit promises no 402."""
 
 import re
+import sys
 
 import pytest
 
@@ -56,3 +57,22 @@ def test_budget_without_a_limit_promises_no_refusal() -> None:
 def test_model_without_a_price_promises_no_refusal() -> None:
     """Where the price list has lost the model of the demo, nothing is said about its cost."""
     assert "402" not in guide(PLACE, standing(2_000_000), None)
+
+
+@pytest.mark.parametrize(
+    ("on_path", "started", "program"),
+    [
+        ("/usr/bin/budget-gateway", "anything", "budget-gateway"),
+        (None, ".venv/bin/budget-gateway", ".venv/bin/budget-gateway"),
+        (None, "/lib/gateway/__main__.py", f"{sys.executable} -m gateway"),
+    ],
+)
+def test_printed_commands_run_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, on_path: str | None, started: str, program: str
+) -> None:
+    """However it was started: a module's file is no command."""
+    monkeypatch.setattr("shutil.which", lambda _name: on_path)
+    monkeypatch.setattr("sys.argv", [started, "dev"])
+    assert PRICE is not None
+
+    assert f"   {program} usage demo\n" in guide(PLACE, standing(2_000_000), PRICE) + "\n"
