@@ -80,6 +80,8 @@ class Admission:
         self._price_of = price_of
         self._exposure = exposure
         self._rules = rules
+        # A body that came with its head is taken as it is, up to here.
+        self._bytes_at_once = min(UNCHECKED_BYTES_MAX, rules.body_bytes_max)
 
     async def admit(self, call: Invocation, receive: Receive) -> Admitted | Declined:
         """Hold what the call can cost, or say why it may not run.
@@ -107,9 +109,12 @@ class Admission:
         unfit = _unfit(call, route)
         if unfit is not None or not isinstance(route, Route):
             return Declined(unfit or _unknown(call), tongue_of(call))
-        body = await self._body(call, key, route.agent, receive)
-        if isinstance(body, Problem):
-            return Declined(body, tongue_of(call, route.agent.dialect))
+        body = call.body
+        if body is None or len(body) > self._bytes_at_once:
+            read = await self._body(call, key, route.agent, receive)
+            if isinstance(read, Problem):
+                return Declined(read, tongue_of(call, route.agent.dialect))
+            body = read
         metering = metering_for(call, route.agent, body, self._price_of)
         if isinstance(metering, Problem):
             return Declined(metering, tongue_of(call, route.agent.dialect, body))

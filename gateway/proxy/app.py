@@ -11,11 +11,19 @@ from gateway.proxy.answer_head import own_answer_head
 from gateway.proxy.body import CallerLeft, Receive, Send
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.forward import Forwarding
-from gateway.proxy.invocation import Invocation, Target, arrival_in, invocation_of, tongue_of
+from gateway.proxy.invocation import (
+    Arrival,
+    Invocation,
+    Target,
+    arrival_in,
+    invocation_of,
+    tongue_of,
+)
 from gateway.proxy.known_heads import KnownHeads
-from gateway.proxy.outgoing import Outgoing
+from gateway.proxy.outgoing import Outgoing, outgoing_in
 from gateway.proxy.problem import Problem
 from gateway.proxy.routes import routes
+from gateway.proxy.runners import Runners
 from gateway.telemetry import ProxyMetrics, Readiness
 
 _log = structlog.get_logger()
@@ -25,7 +33,8 @@ class App:
     """Answers every request of the data port.
 
     ``draining`` is set by whoever stops the process: running calls go on, new ones are refused.
-    ``known_heads`` are those that its connections need not parse again.
+    ``known_heads`` are those that its connections need not parse again; ``runners`` serve the
+    calls that begin with them.
     """
 
     def __init__(
@@ -37,6 +46,7 @@ class App:
     ) -> None:
         self.draining = False
         self.known_heads = KnownHeads[Target]()
+        self.runners = Runners(self.serve)
         self._admission = admission
         self._forwarding = forwarding
         self._store_trouble = store_trouble
@@ -51,10 +61,20 @@ class App:
         arrival = arrival_in(scope)
         if arrival is None:
             await self._routes(scope, receive, send)
-            return
+        else:
+            await self.serve(arrival, receive, outgoing_in(scope, send))
+
+    async def serve(self, arrival: Arrival, receive: Receive, outgoing: Outgoing) -> None:
+        """Serve one call of an agent."""
+        call = invocation_of(arrival)
         self._running += 1
         try:
-            await self._serve(invocation_of(arrival), receive, Outgoing(scope, send))
+            declined = await self._run(call, receive, outgoing)
+            self._metrics.calls.count(declined.problem.error if declined else "forwarded")
+            if declined is not None and not outgoing.started:
+                await tell(declined.problem, declined.tongue, call.id, outgoing)
+        except CallerLeft:
+            self._metrics.calls.count("caller_left")
         finally:
             self._running -= 1
             if not self._running:
@@ -75,38 +95,29 @@ class App:
             return False
         return True
 
-    async def _serve(self, call: Invocation, receive: Receive, outgoing: Outgoing) -> None:
+    async def _run(self, call: Invocation, receive: Receive, outgoing: Outgoing) -> Declined | None:
+        """Run a call; return why where it did not run, or not to its end."""
+        if self.draining:
+            return Declined(Problem("draining", "The gateway stops."), tongue_of(call))
+        began_s = time.perf_counter()
         try:
-            declined = await self._run(call, receive, outgoing)
+            admitted = await self._admission.admit(call, receive)
+            if isinstance(admitted, Declined):
+                return admitted
+            fault = await self._forwarding.forward(call, admitted, receive, outgoing, began_s)
+            if fault is None:
+                return None
+            return Declined(fault, tongue_of(call, admitted.route.agent.dialect, admitted.body))
         except CallerLeft:
-            self._metrics.calls.count("caller_left")
-            return
+            raise
         except asyncio.CancelledError:
             # The server cancels what outlives a stop. It ends here: the server would say 500.
-            declined = Declined(Problem("draining", "The gateway stops."), tongue_of(call))
+            return Declined(Problem("draining", "The gateway stops."), tongue_of(call))
         # The top of the app: whatever nobody expected is logged here, and nowhere else.
         except Exception:
             self._metrics.faults.inc()
             _log.exception("call_failed", request_id=call.id, agent=call.target.agent)
-            declined = Declined(Problem("internal_error", "The gateway failed."), tongue_of(call))
-        if declined is None:
-            self._metrics.calls.count("forwarded")
-            return
-        self._metrics.calls.count(declined.problem.error)
-        if not outgoing.started:
-            await tell(declined.problem, declined.tongue, call.id, outgoing)
-
-    async def _run(self, call: Invocation, receive: Receive, outgoing: Outgoing) -> Declined | None:
-        if self.draining:
-            return Declined(Problem("draining", "The gateway stops."), tongue_of(call))
-        began_s = time.perf_counter()
-        admitted = await self._admission.admit(call, receive)
-        if isinstance(admitted, Declined):
-            return admitted
-        fault = await self._forwarding.forward(call, admitted, receive, outgoing, began_s)
-        if fault is None:
-            return None
-        return Declined(fault, tongue_of(call, admitted.route.agent.dialect, admitted.body))
+            return Declined(Problem("internal_error", "The gateway failed."), tongue_of(call))
 
 
 async def tell(problem: Problem, tongue: Tongue, request_id: str, outgoing: Outgoing) -> None:

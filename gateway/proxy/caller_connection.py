@@ -3,20 +3,15 @@
 What cannot be read at all is refused here, in the words of every other refusal.
 """
 
-import asyncio
 from functools import partial
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.errors import BadRequest
 from gateway.proxy.alarm import Alarm
-from gateway.proxy.answer_head import AnswerHead
+from gateway.proxy.cycle import KnownCycle, write_whole
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.head import HEAD_BYTES_MAX
 from gateway.proxy.ids import new_id
@@ -24,6 +19,7 @@ from gateway.proxy.invocation import ARRIVAL, Arrival, Target, read_arrival
 from gateway.proxy.known_heads import KnownHeads
 from gateway.proxy.outgoing import WHOLE
 from gateway.proxy.problem import Problem
+from gateway.proxy.runners import Runners
 
 _WEBSOCKET = b"websocket"
 _NO_HTTP = "This is not a request in HTTP/1.1."
@@ -50,8 +46,9 @@ class CallerConnection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Only an app that takes arrivals has them.
+        # Only an app that takes arrivals has both.
         self._known: KnownHeads[Target] | None = getattr(self.app, "known_heads", None)
+        self._runners: Runners | None = getattr(self.app, "runners", None)
         # Rings when what must come next does not come in time: a head, or more of a body.
         self._alarm = Alarm(self.loop, self._ring)
 
@@ -76,7 +73,7 @@ class CallerConnection(HttpToolsProtocol):
                 cycle: Any = self.cycle
                 cycle.send = partial(_send_unframed, cycle)
             # ASGI has no way to send an answer in one piece; uvicorn does not know of this one.
-            extensions: dict[str, Any] = {WHOLE: partial(_write_whole, self.cycle)}
+            extensions: dict[str, Any] = {WHOLE: partial(write_whole, self.cycle)}
             self.scope["extensions"] = extensions
             if self._known is None or (arrival := read_arrival(self.scope)) is None:
                 return
@@ -110,11 +107,12 @@ class CallerConnection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            return
-        self._alarm.expect(self.timeout_keep_alive)
+        else:
+            self._alarm.expect(self.timeout_keep_alive)
 
     def connection_made(self, transport: Any) -> None:
         """Wait for the first head as long as for a further one."""
@@ -147,42 +145,22 @@ class CallerConnection(HttpToolsProtocol):
         # Behind a call that still runs uvicorn queues what its parser has read.
         if self.cycle is not None and not self.cycle.response_complete:
             return False
-        found = self._known.find(data) if self._known is not None else None
+        if self._known is None or self._runners is None:
+            return False
+        found = self._known.find(data)
         if found is None:
             return False
         target, body_begins, ends = found
         is_whole = len(data) == ends
         body = data[body_begins:] if is_whole else None
-        scope: Any = {
-            "type": "http",
-            "method": target.method,
-            "extensions": {ARRIVAL: Arrival(target, ends - body_begins, body)},
-        }
-        cycle = self.cycle = self._new_cycle(scope)
-        cycle.more_body = not is_whole
-        scope["extensions"][WHOLE] = partial(_write_whole, cycle)
         self._alarm.rest()
-        self._start_asgi_task(cycle, self.app)
+        cycle = self.cycle = KnownCycle(self, target.method, more_body=not is_whole)
+        self._runners.start(cycle, Arrival(target, ends - body_begins, body), self.tasks)
         if not is_whole:
             self._alarm.expect(self.timeout_keep_alive)
             self._at_head, self._body_left = False, ends - body_begins
             self._read_body(data[body_begins:])
         return True
-
-    def _new_cycle(self, scope: Any) -> RequestResponseCycle:
-        return RequestResponseCycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=True,
-            on_response=self.on_response_complete,
-        )
 
     def _read_body(self, data: bytes) -> None:
         """Take what belongs to the body of a known head; what follows begins another."""
@@ -268,28 +246,3 @@ async def _send_unframed(cycle: RequestResponseCycle, message: Any) -> None:
         cycle.expected_content_length = -1
         return
     await RequestResponseCycle.send(cycle, message)
-
-
-def _write_whole(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, body: bytes) -> bool:
-    """Write an answer in one piece, as uvicorn would in two; return whether that was possible.
-
-    What it is not for takes the ordinary way. A head that must not be written as it is and a
-    length of another body do too, and are refused there.
-    """
-    if not cycle.keep_alive or cycle.disconnected or cycle.flow.write_paused:
-        return False
-    if head.lines is None or cycle.scope["method"] == "HEAD":
-        return False
-    if head.length is None:
-        framing = b"content-length: %d\r\n\r\n" % len(body)
-    elif head.length == len(body):
-        framing = b"\r\n"
-    else:
-        return False
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    status_line = STATUS_LINE[head.status]
-    cycle.transport.write(b"%b%b%b%b%b" % (status_line, head.lines, lines, framing, body))
-    cycle.message_event.set()
-    cycle.on_response()
-    return True

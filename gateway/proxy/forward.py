@@ -66,11 +66,10 @@ class Forwarding:
                 ask.org, ask.key_digest, held.budget
             )
             lines = budget_lines(call.id, ask.org, held, visible=visible)
-            sent_s = time.perf_counter()
             answer = await self._sent(admitted, receive, departure)
             if isinstance(answer, Problem):
                 return answer
-            upstream_s = time.perf_counter() - sent_s
+            upstream_s = time.perf_counter() - admitted.reservation.held_s
             self._metrics.upstream_seconds.observe(upstream_s)
             passport = Passport(lines, call, began_s, admitted.reservation.store_s, upstream_s)
             relay = Relay(admitted.reservation, admitted.metering, answer, outgoing)
@@ -101,15 +100,9 @@ class Forwarding:
             detail = "The upstream has failed again and again; it is tried from time to time."
             return Problem("upstream_circuit_open", detail)
         parts = self._heard(receive, departure) if body is None else body
-        is_sending = False
-
-        def note_sending() -> None:
-            nonlocal is_sending
-            is_sending = True
-
         try:
             answer = await self._upstreams.send(
-                route.origin, admitted.head, parts, route.agent.timeouts, note_sending
+                route.origin, admitted.head, parts, route.agent.timeouts, reservation.note_sending
             )
         except UpstreamUnreachable as error:
             breaker.fail(time.monotonic())
@@ -126,7 +119,7 @@ class Forwarding:
             raise
         except BaseException:
             # Cancelled, in most cases: what was not sent certainly did not run.
-            if is_sending:
+            if reservation.is_sending:
                 reservation.settle(_kept(admitted), 0)
             else:
                 reservation.release()

@@ -1,7 +1,9 @@
 """The way to the caller: what was sent is remembered, and a whole answer leaves in one piece."""
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from msgspec import Struct
 
 from gateway.proxy.answer_head import AnswerHead
 from gateway.proxy.body import Message, Send
@@ -12,24 +14,20 @@ WHOLE = "budget.whole"
 Whole = Callable[[AnswerHead, bytes, bytes], bool]
 
 
-class Outgoing:
-    """Where answers go; ``started`` is whether one has begun.
+class Outgoing(Struct, eq=False):
+    """Where answers go; ``started`` is whether one has begun. ``write`` may write a whole one.
 
     ``lines`` are headers of our own, as they go over the wire, beside those of a head.
     """
 
-    __slots__ = ("_send", "_whole", "started")
-
-    def __init__(self, scope: MutableMapping[str, Any], send: Send) -> None:
-        self.started = False
-        self._send = send
-        # Taken out, because it knows the scope that it stands in: a circle for each call.
-        self._whole: Whole | None = scope.get("extensions", {}).pop(WHOLE, None)
+    send: Callable[[Any], Awaitable[None]]
+    write: Whole | None
+    started: bool = False
 
     async def __call__(self, message: Message) -> None:
         """Send one message of ASGI."""
         self.started = True
-        await self._send(message)
+        await self.send(message)
 
     async def begin(self, head: AnswerHead, lines: bytes) -> None:
         """Send the head of an answer."""
@@ -39,6 +37,12 @@ class Outgoing:
     async def whole(self, head: AnswerHead, lines: bytes, body: bytes) -> None:
         """Send an answer that is complete; the connection writes it at once if it can."""
         self.started = True
-        if self._whole is None or not self._whole(head, lines, body):
+        if self.write is None or not self.write(head, lines, body):
             await self.begin(head, lines)
-            await self._send({"type": "http.response.body", "body": body})
+            await self.send({"type": "http.response.body", "body": body})
+
+
+def outgoing_in(scope: MutableMapping[str, Any], send: Send) -> Outgoing:
+    """Return the way to the caller of an ASGI scope."""
+    # Taken out, because it knows the scope that it stands in: a circle for each call.
+    return Outgoing(send, scope.get("extensions", {}).pop(WHOLE, None))

@@ -35,7 +35,8 @@ class Reservation(Struct, eq=False):
     """One hold. The first of ``settle`` and ``release`` counts, any later one does nothing.
 
     ``cost_microcents`` is what it was settled with, None where it was not; ``store_s`` how long
-    Redis took to answer. ``ttl_ms`` is 0 until the first look at a call that runs for long.
+    Redis took to answer. ``is_sending`` says that the call may have reached its upstream, so that
+    it may have cost something. ``ttl_ms`` is 0 until the first look at a call that runs for long.
     """
 
     keeper: "Reservations"
@@ -44,10 +45,15 @@ class Reservation(Struct, eq=False):
     caller: Caller
     held_s: float
     store_s: float
+    is_sending: bool = False
     ended: bool = False
     cost_microcents: int | None = None
     ttl_ms: int = 0
     extend_at_s: float = 0.0
+
+    def note_sending(self) -> None:
+        """Note that the first byte leaves."""
+        self.is_sending = True
 
     def settle(self, metered: Metered, status: int) -> None:
         """Queue the cost; it is on its way to Redis after one more turn of the event loop."""

@@ -1,8 +1,5 @@
 """An answer in one piece is framed as in two, and an agent that grew old is read anew."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,9 @@ from gateway.proxy.answer_head import own_answer_head
 from gateway.proxy.body import Receive, Send
 from gateway.proxy.credentials import Credentials
 from gateway.proxy.head import Header
-from gateway.proxy.listener import Listener, bind, quiet_server_log, stop
-from gateway.proxy.outgoing import Outgoing
+from gateway.proxy.outgoing import outgoing_in
 from tests.proxy.gateways import PlaneGateway
+from tests.proxy.listening import listening
 from tests.proxy.wire import request, wire
 from tests.stub_upstream import StubUpstream
 from tests.upstream_answers import raw_answer
@@ -48,7 +45,7 @@ async def test_answer_that_would_break_the_framing_is_not_written_whole(header: 
     """Another length than the body's, a line break or NUL: the server breaks the answer off."""
 
     async def app(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-        await Outgoing(scope, send).whole(own_answer_head(200, [header]), b"", b"{}")
+        await outgoing_in(scope, send).whole(own_answer_head(200, [header]), b"", b"{}")
 
     async with listening(app) as port, wire(port) as caller:
         await caller.send(request("/agents/researcher/x", method="GET"))
@@ -63,7 +60,7 @@ async def test_whole_answer_leaves_the_connection_open() -> None:
     lengths = iter([[], [(b"content-length", b"2")]])
 
     async def app(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-        await Outgoing(scope, send).whole(
+        await outgoing_in(scope, send).whole(
             own_answer_head(200, next(lengths)), b"x-own: 1\r\n", b"{}"
         )
 
@@ -73,19 +70,6 @@ async def test_whole_answer_leaves_the_connection_open() -> None:
             head = await caller.until(b"{}")
 
             assert head.count(b"content-length: 2\r\n") == 1
-
-
-@asynccontextmanager
-async def listening(app: Any) -> AsyncIterator[int]:
-    """Serve an app as the gateway serves its own; yield the port."""
-    bound = bind("127.0.0.1", 0, "GATEWAY_PORT")
-    quiet_server_log()
-    listener = Listener(app, bound)
-    task = asyncio.create_task(listener.run_until_stopped())
-    try:
-        yield listener.port
-    finally:
-        await stop([(listener, task)])
 
 
 async def test_old_agent_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
