@@ -48,7 +48,7 @@ class Bookkeeping(Budgets):
                 *spend_keys(org, packed),
                 *ends,
             ),
-            (org, packed, self._epoch(), *ids),
+            (org, packed, self.wire.epoch, *ids),
         )
         _checked(reply)
         return [replies.text(state) for state in reply[1:-2]]
@@ -76,7 +76,7 @@ class Bookkeeping(Budgets):
                 change.scope,
                 change.amount_microcents,
                 zone,
-                self._epoch(),
+                self.wire.epoch,
                 packed_window(window),
                 window_bounds(window) if window.end_ms else "",
             ),
@@ -137,7 +137,7 @@ class Bookkeeping(Budgets):
                 change.agent,
                 change.amount_microcents,
                 change.windows,
-                self._epoch(),
+                self.wire.epoch,
                 change.detail,
             ),
         )

@@ -1,24 +1,28 @@
 """Calls: the two scripts that every invocation asks for, reserve and settle, in their frames."""
 
-from collections.abc import Callable
+import asyncio
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from msgspec import json
 
 from gateway.budgets.changes import Settlement
 from gateway.budgets.frames import Filling, Frame, Hole, Word
 from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_keys
 from gateway.budgets.proposals import Proposal
-from gateway.budgets.records import split_token
+from gateway.budgets.records import IDEM, split_token
+from gateway.budgets.replies import Reply
 from gateway.budgets.scripts import Scripts
 from gateway.budgets.waiter import Waiter
+from gateway.budgets.wire import Wire
 from gateway.domain.reservation import Ask, Owner
 from gateway.domain.reservation_id import reserved_ms
 
-# Queues a frame with what fills it, as ``wire.Wire`` does.
-Submit = Callable[[Frame, Filling, Waiter], None]
 # Of each call one per org, agent and key, and new ones when a window ends; a pair takes about
-# 4 KB with what it is remembered by, so all of them 16 MB.
+# 6 KB with what it is remembered by, so all of them 24 MB.
 _FRAMES_MAX = 4_000
+# The digits of an amount.
+_digits = json.Encoder().encode
 
 
 class _ReserveShape(NamedTuple):
@@ -33,8 +37,8 @@ class _ReserveShape(NamedTuple):
     epoch: str
     id_size: int
     instant_size: int
-    idem_size: int
-    body_size: int
+    body_size: int | None = None
+    idem_size: int | None = None
 
 
 class _SettleShape(NamedTuple):
@@ -42,17 +46,23 @@ class _SettleShape(NamedTuple):
 
     org: str
     agent: str
-    windows: str
     epoch: str
     id_size: int
     instant_size: int
-    idem_size: int
+    windows: str
+    idem_size: int | None = None
 
 
 class Calls:
-    """Puts both calls together; the order of words is that of the scripts' headers."""
+    """Puts both calls together; the order of words is that of the scripts' headers.
 
-    def __init__(self, scripts: Scripts, hold_ttl_ms: int, journal_entries_max: int) -> None:
+    Most calls have no idempotency key, and their frames no holes for its digests.
+    """
+
+    def __init__(
+        self, wire: Wire, scripts: Scripts, hold_ttl_ms: int, journal_entries_max: int
+    ) -> None:
+        self._wire = wire
         self._scripts = scripts
         self._hold_ttl_ms = hold_ttl_ms
         self._journal_entries_max = journal_entries_max
@@ -61,48 +71,55 @@ class Calls:
         self._reserve_frame = lru_cache(_FRAMES_MAX)(self._new_reserve_frame)
         self._settle_frame = lru_cache(_FRAMES_MAX)(self._new_settle_frame)
 
-    def reserve(
-        self, submit: Submit, ask: Ask, proposal: Proposal, epoch: str, waiter: Waiter
-    ) -> None:
-        """Queue one reserve."""
+    def reserve(self, ask: Ask, proposal: Proposal) -> "asyncio.Future[Reply]":
+        """Queue one reserve; the future is its reply."""
         own_id, instant = ask.id.encode(), reserved_ms(ask.id)
-        idem, body = ask.idempotency_digest.encode(), ask.body_digest.encode()
-        frame = self._reserve_frame(
+        amount = _digits(ask.amount_microcents)
+        shape = (
             ask.org,
             ask.agent,
             ask.key_digest,
             ask.owner,
             ask.ttl_ms,
             proposal,
-            epoch,
+            self._wire.epoch,
             len(own_id),
             len(instant),
-            len(idem),
-            len(body),
         )
-        amount = str(ask.amount_microcents).encode()
-        filling = (own_id, idem, own_id, instant, len(amount), amount, body, idem)
-        submit(frame, filling, waiter)
+        filling: Filling
+        if ask.body_digest or ask.idempotency_digest:
+            body, idem = ask.body_digest.encode(), ask.idempotency_digest.encode()
+            frame = self._reserve_frame(*shape, len(body), len(idem))
+            filling = (own_id, idem, own_id, instant, len(amount), amount, body, idem)
+        else:
+            frame = self._reserve_frame(*shape)
+            filling = (own_id, own_id, instant, len(amount), amount)
+        reply = self._wire.future()
+        self._wire.submit_frame(frame, filling, reply)
+        return reply
 
-    def settle(
-        self, submit: Submit, settlement: Settlement, token: str, epoch: str, waiter: Waiter
-    ) -> None:
+    def settle(self, settlement: Settlement, token: str, waiter: Waiter) -> None:
         """Queue one settle in the windows of a token."""
-        windows, idem_digest = split_token(token)
         own_id, instant = settlement.id.encode(), reserved_ms(settlement.id)
-        idem = idem_digest.encode()
-        frame = self._settle_frame(
+        cost, detail = _digits(settlement.cost_microcents), settlement.detail
+        shape = (
             settlement.org,
             settlement.agent,
-            windows,
-            epoch,
+            self._wire.epoch,
             len(own_id),
             len(instant),
-            len(idem),
+            token,
         )
-        cost, detail = str(settlement.cost_microcents).encode(), settlement.detail
-        filling = (own_id, idem, own_id, instant, len(cost), cost, idem, len(detail), detail)
-        submit(frame, filling, waiter)
+        filling: Filling
+        if IDEM in token:
+            windows, idem_digest = split_token(token)
+            idem = idem_digest.encode()
+            frame = self._settle_frame(*shape[:-1], windows, len(idem))
+            filling = (own_id, idem, own_id, instant, len(cost), cost, idem, len(detail), detail)
+        else:
+            frame = self._settle_frame(*shape)
+            filling = (own_id, own_id, instant, len(cost), cost, len(detail), detail)
+        self._wire.submit_frame(frame, filling, waiter)
 
     def _new_reserve_frame(self, *words: Any) -> Frame:
         shape = _ReserveShape(*words)
@@ -110,7 +127,7 @@ class Calls:
         own = (org_key(org, name) for name in ("limits", "meta", "keys", "holds"))
         asked = (Hole(shape.id_size), Hole(shape.instant_size), org, shape.agent, Hole())
         times = (shape.ttl_ms, self._hold_ttl_ms)
-        digests = (shape.key_digest, shape.owner, Hole(shape.body_size), Hole(shape.idem_size))
+        digests = (shape.key_digest, shape.owner, _open(shape.body_size), _open(shape.idem_size))
         windows = (self._journal_entries_max, shape.epoch, packed, shape.proposal.bounds)
         kinds = [window.partition(":")[0] for window in packed.split(",")]
         return Frame(
@@ -127,12 +144,20 @@ class Calls:
         return Frame(
             self._scripts.settle,
             (*own, *_last_keys(org, windows, shape.id_size, shape.idem_size)),
-            (*asked, windows, Hole(shape.idem_size), shape.epoch, Hole()),
+            (*asked, windows, _open(shape.idem_size), shape.epoch, Hole()),
         )
 
 
-def _last_keys(org: str, windows: str, id_size: int, idem_size: int) -> tuple[Word | Hole, ...]:
+def _last_keys(
+    org: str, windows: str, id_size: int, idem_size: int | None
+) -> tuple[Word | Hole, ...]:
     """Return the keys that both calls end with: how the reservation ended, its windows."""
     done = Hole(id_size, org_key(org, "done:").encode())
-    idem = Hole(idem_size, org_key(org, "idem:" if idem_size else "idem:-").encode())
-    return (EXPIRY, done, JOURNAL, org_key(org, "rate"), idem, *spend_keys(org, windows))
+    idem = org_key(org, "idem:" if idem_size else "idem:-")
+    by_idem = idem if idem_size is None else Hole(idem_size, idem.encode())
+    return (EXPIRY, done, JOURNAL, org_key(org, "rate"), by_idem, *spend_keys(org, windows))
+
+
+def _open(size: int | None) -> Word | Hole:
+    """Return the place of a digest: a hole, or the empty word where no call of a frame has one."""
+    return "" if size is None else Hole(size)

@@ -16,7 +16,7 @@ from gateway.budgets.address import Address, tls_context
 from gateway.budgets.frames import Filling, Frame, Word
 from gateway.budgets.keys import NODE
 from gateway.budgets.mux import Mux
-from gateway.budgets.node import Node, read_node
+from gateway.budgets.node import Node, epoch_of, read_node
 from gateway.budgets.scripts import Form, Script
 from gateway.budgets.waiter import Waiter, fail
 from gateway.errors import StoreError, StoreUnavailable
@@ -37,8 +37,8 @@ class Connection:
     """What the gateway asks of Redis, through one socket.
 
     A call never waits for a connection: while there is none it fails at once with
-    StoreUnavailable. ``node`` is the marker as it was last seen, and ``skew_ms`` how far this
-    machine's clock was ahead of Redis's then.
+    StoreUnavailable. ``node`` is the marker as it was last seen, ``epoch`` what it says, and
+    ``skew_ms`` how far this machine's clock was ahead of Redis's then.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Connection:
         calls_max: int = 10_000,
     ) -> None:
         self.node: Node | None = None
+        self.epoch = epoch_of(None)
         self.skew_ms: int | None = None
         self._address = address
         self._scripts = scripts
@@ -134,11 +135,12 @@ class Connection:
 
         The waiter is told what the future of ``submit`` would be.
         """
-        if self._mux is None:
+        mux = self._mux
+        if mux is None:
             fail(waiter, StoreUnavailable(self._trouble))
         else:
-            packed = frame.packed(self._form, filling)
-            self._mux.transmit(waiter, packed, frame.script[self._form].text)
+            command, source = frame.forms[self._form]
+            mux.transmit(waiter, command % filling, source)
 
     def command(self, *words: Word) -> "asyncio.Future[Any]":
         """Queue any other command that does not block; otherwise like ``submit``."""
@@ -246,6 +248,7 @@ class Connection:
             raise
         except (StoreError, ValueError) as error:
             self.node, self._trouble = None, f"The node marker {NODE} cannot be used: {error}"
+        self.epoch = epoch_of(self.node)
         seconds, microseconds = await clock
         ended_ms = time.time_ns() // 1_000_000
         self.skew_ms = (began_ms + ended_ms) // 2 - int(seconds) * 1000 - int(microseconds) // 1000

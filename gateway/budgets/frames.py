@@ -29,31 +29,30 @@ class Hole(Struct, frozen=True, gc=False):
 
 
 class Frame:
-    """A call of a script with holes; as it never changes, it may be shared."""
+    """A call of a script with holes; as it never changes, it may be shared.
 
-    __slots__ = ("_starts", "_template", "script")
+    ``forms`` has, for each form of the script, the command as it goes over the wire, which
+    ``command % filling`` fills, and the source of the script. A hole must be filled by exactly as
+    many bytes as it has: nobody counts them again.
+    """
+
+    __slots__ = ("forms", "script")
 
     def __init__(
         self, script: Script, keys: Sequence[Word | Hole], args: Sequence[Word | Hole]
     ) -> None:
         self.script = script
         words = (len(keys), *keys, *args)
-        # Only the hash differs by the form of the script.
-        self._starts = {
-            form: b"*%d\r\n" % (len(words) + 2) + _packed(("EVALSHA", script[form].sha))
-            for form in FORMS
-        }
-        self._template = b"".join(
+        count = b"*%d\r\n" % (len(words) + 2)
+        rest = b"".join(
             _opened(word) if isinstance(word, Hole) else _packed((word,)).replace(b"%", b"%%")
             for word in words
         )
-
-    def packed(self, form: Form, filling: Filling) -> bytes:
-        """Return the whole command as it goes over the wire.
-
-        A hole must be filled by exactly as many bytes as it has: nobody counts them again.
-        """
-        return self._starts[form] + self._template % filling
+        # Only the hash differs by the form of the script.
+        self.forms: dict[Form, tuple[bytes, str]] = {
+            form: (count + _packed(("EVALSHA", script[form].sha)) + rest, script[form].text)
+            for form in FORMS
+        }
 
 
 def pack(words: Sequence[Word]) -> bytes:

@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from typing import Any, cast
 
-import hiredis
+from hiredis import ProtocolError, Reader, ReplyError
 
 from gateway.budgets.frames import Word, pack
 from gateway.budgets.waiter import Waiter, fail
@@ -69,8 +69,10 @@ class Mux(asyncio.Protocol):
         self._deadline_s = deadline_s
         self._calls_max = calls_max
         self._transport: asyncio.Transport | None = None
-        self._reader = hiredis.Reader()
+        self._reader = Reader()
         self._unsent: list[bytes] = []
+        # The deadline of the calls of this turn, on the loop's clock.
+        self._due_s = 0.0
         self.refusal = "Redis is not connected."
         self._reason = ""
         self._paused = False
@@ -95,10 +97,14 @@ class Mux(asyncio.Protocol):
         (nothing was sent, or Redis takes no writes now; it may be told so at once),
         OutcomeUnknown (sent and not answered) or StoreError.
         """
-        if self.refusal or len(self.waiting) >= self._calls_max:
+        waiting, unsent = self.waiting, self._unsent
+        if self.refusal or len(waiting) >= self._calls_max:
             fail(waiter, StoreUnavailable(self.refusal or "Too many calls wait for Redis."))
-        else:
-            self._queue((waiter, self._loop.time() + self._deadline_s, source, packed))
+            return
+        if not unsent:
+            self._begin_turn()
+        unsent.append(packed)
+        waiting.append((waiter, self._due_s, source, packed))
 
     def set_deadline(self, deadline_s: float) -> None:
         """Give the calls from now on another deadline."""
@@ -107,6 +113,9 @@ class Mux(asyncio.Protocol):
             # It was set for calls that were answered, with the deadline of those.
             self._timer.cancel()
             self._timer = None
+        if self._unsent:
+            # The rest of this turn is from now on, too.
+            self._begin_turn()
 
     def lose(self, reason: str) -> None:
         """Give this connection up; calls that were sent fail with OutcomeUnknown."""
@@ -147,24 +156,25 @@ class Mux(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Give each reply to the oldest call that waits."""
+        gets, waiting = self._reader.gets, self.waiting
         self._reader.feed(data)
         try:
-            while (reply := self._reader.gets()) is not False:
+            while (reply := gets()) is not False:
                 if self._overdue:
                     self._overdue -= 1
                     self._judge()
-                elif self.waiting:
-                    call = self.waiting.popleft()
-                    if isinstance(reply, hiredis.ReplyError):
+                elif waiting:
+                    call = waiting.popleft()
+                    if isinstance(reply, ReplyError):
                         self._complain(call, str(reply))
-                    elif not call[0].done():
-                        call[0].set_result(reply)
+                    elif not (waiter := call[0]).done():
+                        waiter.set_result(reply)
                 else:
                     self.lose(f"Redis sent what nobody asked for: {reply}.")
                     return
-        except hiredis.ProtocolError as error:
+        except ProtocolError as error:
             self.lose(f"Redis sent what is not its protocol: {error}.")
-        if self._drained is not None and not self.waiting:
+        if self._drained is not None and not waiting:
             self._drained.set_result(None)
             self._drained = None
 
@@ -185,14 +195,13 @@ class Mux(asyncio.Protocol):
         if not self.lost.done():
             self.lost.set_result(self._reason)
 
-    def _queue(self, call: _Call) -> None:
-        self._unsent.append(call[3])
-        self.waiting.append(call)
-        if len(self._unsent) == 1:
-            self._loop.call_soon(self._flush)
+    def _begin_turn(self) -> None:
+        """Do for all calls of this turn of the event loop what they need once: leave, and when."""
+        self._loop.call_soon(self._flush)
+        self._due_s = self._loop.time() + self._deadline_s
         if self._timer is None:
             # One timer for the oldest call: a timer for each would cost as much as the call.
-            self._timer = self._loop.call_at(call[1], self._look_at_clock)
+            self._timer = self._loop.call_at(self._due_s, self._look_at_clock)
 
     def _flush(self) -> None:
         if self._unsent and self._transport is not None and not self._reason:
@@ -204,7 +213,11 @@ class Mux(asyncio.Protocol):
         if waiter.done():
             return
         if source is not None and message.startswith("NOSCRIPT"):
-            self._queue((waiter, deadline, None, _by_source(packed, source)))
+            if not self._unsent:
+                self._begin_turn()
+            again = _by_source(packed, source)
+            self._unsent.append(again)
+            self.waiting.append((waiter, deadline, None, again))
             # It stands behind younger calls, so the timer of the oldest comes too late for it.
             self._loop.call_at(deadline, fail, waiter, OutcomeUnknown(_LATE))
             return

@@ -90,6 +90,11 @@ def read_node(fields: Mapping[bytes, bytes]) -> Node | None:
     return Node(SCHEMA, epoch, read_windows(fields.get(b"windows", b"").decode()))
 
 
+def epoch_of(node: Node | None) -> str:
+    """Return the epoch that the scripts are told; without a node they know none of that name."""
+    return node.epoch if node is not None else "0"
+
+
 def read_windows(text: str) -> tuple[WindowKind, ...]:
     """Return the window kinds of a comma list.
 

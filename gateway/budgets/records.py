@@ -9,17 +9,17 @@ from gateway.domain.reservation import Owner, State
 from gateway.errors import StoreError
 
 # Behind the windows of a hold travels its idempotency digest: settle and release need both keys.
-_IDEM = ";"
+IDEM = ";"
 
 
 def windows_token(windows: str, idem_digest: str) -> str:
     """Return the opaque windows text that ``Held`` carries and settle takes back."""
-    return f"{windows}{_IDEM}{idem_digest}" if idem_digest else windows
+    return f"{windows}{IDEM}{idem_digest}" if idem_digest else windows
 
 
 def split_token(token: str) -> tuple[str, str]:
     """Return the packed windows and the idempotency digest, empty for none."""
-    windows, _, idem_digest = token.partition(_IDEM)
+    windows, _, idem_digest = token.partition(IDEM)
     return windows, idem_digest
 
 

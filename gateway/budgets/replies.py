@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, cast, get_args
 
-from gateway.budgets.records import read_counters
+from msgspec import json
+
+from gateway.budgets.records import read_counters, windows_token
 from gateway.domain.budget import Counters
 from gateway.domain.reservation import (
     Denied,
@@ -27,6 +29,8 @@ from gateway.errors import StoreError
 
 Reply = list[Any]
 _REFUSALS = frozenset(get_args(Refusal))
+# What the scripts answer as text where it is an amount or an instant; int() takes twice as long.
+_whole = json.Decoder(int).decode
 
 
 class Inspection(NamedTuple):
@@ -44,10 +48,10 @@ def text(value: bytes | int) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def reserve_outcome(reply: Reply) -> ReserveOutcome:
+def reserve_outcome(reply: Reply, idem_digest: str) -> ReserveOutcome:
     """Return the outcome of reserve; WINDOW is a refusal whose bounds ``running`` reads."""
     if reply[0] == b"HELD":
-        return held(reply)
+        return held(reply, idem_digest)
     status, fields = text(reply[0]), [text(field) for field in reply[1:-2]]
     if status == "DONE":
         state, quote, cost, reserved_ms, ended_ms, owner, agent = fields
@@ -65,10 +69,10 @@ def reserve_outcome(reply: Reply) -> ReserveOutcome:
     return _refusal(status, fields)
 
 
-def extend_outcome(reply: Reply) -> ExtendOutcome:
+def extend_outcome(reply: Reply, idem_digest: str) -> ExtendOutcome:
     """Return what extend has answered: held for longer, refused, or gone."""
     if reply[0] == b"HELD":
-        return held(reply)
+        return held(reply, idem_digest)
     status, fields = text(reply[0]), [text(field) for field in reply[1:-2]]
     return Gone() if status == "GONE" else _refusal(status, fields)
 
@@ -88,15 +92,16 @@ def _refusal(status: str, fields: Sequence[str]) -> Denied | Refused:
     return Refused(reason, detail, limit=number)
 
 
-def held(reply: Reply) -> Held:
+def held(reply: Reply, idem_digest: str) -> Held:
     """Return a hold: the hot answer, so read without a detour."""
     _, deadline_ms, windows, budget, available, ends_ms, warnings, _, _ = reply
+    token = windows.decode()
     return Held(
-        int(deadline_ms),
-        windows.decode(),
+        _whole(deadline_ms),
+        windows_token(token, idem_digest) if idem_digest else token,
         budget.decode(),
-        int(available),
-        int(ends_ms),
+        _whole(available),
+        _whole(ends_ms),
         tuple(warnings.decode().split(",")) if warnings else (),
     )
 
@@ -114,9 +119,10 @@ def running(reply: Reply) -> tuple[str, list[Window], int]:
 
 def settle_outcome(reply: Reply) -> Settled | StoreError:
     """Return the end of a settle, or the fault of ours that it was refused for."""
-    if reply[0] == b"BADARG":
+    word = reply[0]
+    if word == b"BADARG":
         return StoreError(f"settle refused {text(reply[1])}.")
-    return Settled(reply[0].decode(), int(reply[1]), int(reply[2]))
+    return Settled(word.decode(), _whole(reply[1]), _whole(reply[2]))
 
 
 def released(reply: Reply) -> Released:

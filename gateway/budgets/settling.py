@@ -7,6 +7,8 @@ this is one small object, which is told the reply while the socket is read.
 import asyncio
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from gateway.budgets import replies
 from gateway.budgets.changes import Settlement
 from gateway.budgets.records import windows_token
@@ -21,42 +23,39 @@ Told = Callable[[Settlement, Settled | StoreError], None]
 Send = Callable[[Settlement, str, Waiter], None]
 
 
-class Settling:
+class Settling(Struct, eq=False):
     """One settle from its call to its end, which ``told`` hears once.
 
     An answer that names other windows sends it again, with those. It never raises: a bug in what
     is told must not end the connection of all.
     """
 
-    __slots__ = ("_ended", "_send", "_settlement", "_told")
-
-    def __init__(self, settlement: Settlement, send: Send, told: Told) -> None:
-        self._settlement = settlement
-        self._send = send
-        self._told = told
-        self._ended = False
+    settlement: Settlement
+    send: Send
+    told: Told
+    ended: bool = False
 
     def done(self) -> bool:
         """Say whether the end was told."""
-        return self._ended
+        return self.ended
 
     def set_result(self, reply: Reply, /) -> None:
         """Tell what Redis has made of it, or send it again."""
         try:
             if reply[0] == b"WINDOWS":
-                self._send(self._settlement, windows_token(*map(replies.text, reply[1:3])), self)
+                self.send(self.settlement, windows_token(*map(replies.text, reply[1:3])), self)
             else:
                 end = replies.settle_outcome(reply)
-                self._ended = True
-                self._told(self._settlement, end)
+                self.ended = True
+                self.told(self.settlement, end)
         except Exception as error:
             _report(error)
 
     def set_exception(self, error: StoreError, /) -> None:
         """Tell why Redis has not answered."""
-        self._ended = True
+        self.ended = True
         try:
-            self._told(self._settlement, error)
+            self.told(self.settlement, error)
         except Exception as bug:
             _report(bug)
 

@@ -3,9 +3,6 @@
 import asyncio
 import time
 from functools import partial
-from typing import TypeVar
-
-from msgspec import structs
 
 from gateway.budgets import replies
 from gateway.budgets.calls import Calls
@@ -13,16 +10,15 @@ from gateway.budgets.changes import Request, Settlement
 from gateway.budgets.keys import EXPIRY, JOURNAL, NODE, org_key, spend_keys
 from gateway.budgets.node import Node
 from gateway.budgets.proposals import Proposal, Proposals
-from gateway.budgets.records import ended_request, held_request, split_token, windows_token
+from gateway.budgets.records import ended_request, held_request, split_token
 from gateway.budgets.replies import Inspection, Reply
 from gateway.budgets.scripts import Scripts
 from gateway.budgets.settling import Settling, Told
-from gateway.budgets.waiter import Waiter, fail
+from gateway.budgets.waiter import fail
 from gateway.budgets.wire import Wire
 from gateway.domain.reservation import (
     Ask,
     ExtendOutcome,
-    Held,
     KeyStatus,
     Refused,
     Released,
@@ -32,10 +28,8 @@ from gateway.domain.reservation import (
 from gateway.domain.reservation_id import reserved_ms
 from gateway.errors import StoreError, StoreNotReady
 
-Outcome = TypeVar("Outcome", ReserveOutcome, ExtendOutcome)
-
 # A proposal can be wrong at a boundary, and once more after a change of zone.
-_PROPOSALS_MAX = 3
+_PROPOSALS = range(3)
 
 
 class Budgets:
@@ -52,7 +46,7 @@ class Budgets:
         self.wire = wire
         self._scripts = scripts
         self._hold_ttl_ms = hold_ttl_ms
-        self._calls = Calls(scripts, hold_ttl_ms, journal_entries_max)
+        self._calls = Calls(wire, scripts, hold_ttl_ms, journal_entries_max)
         self._proposals = Proposals(())
         self._proposals_for: Node | None = None
 
@@ -62,10 +56,10 @@ class Budgets:
         An ``OutcomeUnknown`` from here leaves the caller to repeat the same ask or to release it.
         """
         proposal = self.propose(ask.org, time.time_ns() // 1_000_000)
-        for _ in range(_PROPOSALS_MAX):
-            reply = await self.submit_reserve(ask, proposal)
+        for _ in _PROPOSALS:
+            reply = await self._calls.reserve(ask, proposal)
             if reply[0] != b"WINDOW":
-                return _with_token(replies.reserve_outcome(reply), ask.idempotency_digest)
+                return replies.reserve_outcome(reply, ask.idempotency_digest)
             zone, stored, server_ms = replies.running(reply)
             learned = self._proposals.learn(ask.org, zone, stored, server_ms)
             if learned is None:
@@ -75,14 +69,15 @@ class Budgets:
 
     def propose(self, org: str, now_ms: int) -> Proposal:
         """Return the windows to propose for an org at an instant."""
-        self._node()
+        node = self.wire.node
+        # Read anew twice a second, and nearly always the same.
+        if node is None or node is not self._proposals_for:
+            self._follow(node)
         return self._proposals.current(org, now_ms)
 
     def submit_reserve(self, ask: Ask, proposal: Proposal) -> asyncio.Future[Reply]:
         """Queue one reserve with a proposal; the answer may be WINDOW."""
-        reply = self.wire.future()
-        self._calls.reserve(self.wire.submit_frame, ask, proposal, self._epoch(), reply)
-        return reply
+        return self._calls.reserve(ask, proposal)
 
     def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
         """Queue the real cost at once; like ``submit_settle``.
@@ -100,11 +95,8 @@ class Budgets:
         is one attempt: after an error the same settlement may be handed in again, as often as
         needed.
         """
-        settling = Settling(settlement, self._send_settle, told)
-        self._send_settle(settlement, settlement.windows, settling)
-
-    def _send_settle(self, settlement: Settlement, token: str, waiter: Waiter) -> None:
-        self._calls.settle(self.wire.submit_frame, settlement, token, self._epoch(), waiter)
+        send = self._calls.settle
+        send(settlement, settlement.windows, Settling(settlement, send, told))
 
     async def release(self, org: str, agent: str, reservation_id: str, windows: str) -> Released:
         """Give a hold back. An unknown id becomes void, so that a late reserve finds it ended.
@@ -156,16 +148,16 @@ class Budgets:
                     ask.amount_microcents,
                     ask.ttl_ms or self._hold_ttl_ms,
                     packed,
-                    self._epoch(),
+                    self.wire.epoch,
                 ),
             )
             if reply[0] != b"WINDOWS":
-                return _with_token(replies.extend_outcome(reply), idem_digest)
+                return replies.extend_outcome(reply, idem_digest)
             packed, idem_digest = map(replies.text, reply[1:3])
 
     async def authenticate(self, org: str, key_digest: str, agent: str = "") -> KeyStatus:
         """Say whether a key may be used, and for an agent where one is named."""
-        self._node()
+        self._follow(self.wire.node)
         keys = (org_key(org, "meta"), org_key(org, "keys"))
         return replies.key_status(
             await self.wire.submit(self._scripts.authenticate, keys, (key_digest, agent))
@@ -201,19 +193,13 @@ class Budgets:
             return ended_request(replies.text(ended))
         return held_request(replies.text(held)) if held is not None else None
 
-    def _node(self) -> Node:
-        node = self.wire.node
+    def _follow(self, node: Node | None) -> None:
+        """Propose the windows of a node from now on; without one nothing may be asked."""
         if node is None:
             raise StoreNotReady("The store has no node marker; run migrate or rebuild.")
-        # Read anew twice a second, and nearly always the same: only then it is compared.
-        if node is not self._proposals_for:
-            if node != self._proposals_for:
-                self._proposals = Proposals(node.windows)
-            self._proposals_for = node
-        return node
-
-    def _epoch(self) -> str:
-        return self.wire.node.epoch if self.wire.node is not None else "0"
+        if node != self._proposals_for:
+            self._proposals = Proposals(node.windows)
+        self._proposals_for = node
 
     def _packed_now(self, org: str) -> str:
         return self.propose(org, time.time_ns() // 1_000_000).packed
@@ -228,9 +214,3 @@ def _end(future: asyncio.Future[Settled], _: Settlement, end: Settled | StoreErr
         fail(future, end)
     elif not future.done():
         future.set_result(end)
-
-
-def _with_token(outcome: Outcome, idem_digest: str) -> Outcome:
-    if idem_digest and isinstance(outcome, Held):
-        return structs.replace(outcome, windows=windows_token(outcome.windows, idem_digest))
-    return outcome

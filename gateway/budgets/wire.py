@@ -18,6 +18,10 @@ class Wire(Protocol):
         """The node marker as it was last seen, None while it is missing."""
 
     @property
+    def epoch(self) -> str:
+        """The epoch of that node, as the scripts are told it."""
+
+    @property
     def skew_ms(self) -> int | None:
         """How far this machine's clock was ahead of Redis's at the last look."""
 

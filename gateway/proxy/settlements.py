@@ -84,10 +84,10 @@ class Settlements:
         self._spool.close()
 
     def _settle_ended(self, settlement: Settlement, end: Settled | StoreError) -> None:
-        if isinstance(end, StoreError):
-            self._spawn(self._insist(settlement, _PAUSE_FIRST_S))
-        else:
+        if isinstance(end, Settled):
             self._confirm(settlement, end)
+        else:
+            self._spawn(self._insist(settlement, _PAUSE_FIRST_S))
 
     async def _insist(self, end: End, pause_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -117,14 +117,13 @@ class Settlements:
         self._open.pop(end.id, None)
         if self._closing:
             self._confirmed.set()
-        self._metrics.settles.count(result.status)
+        word = result.status
+        self._metrics.settles.count(word)
         if isinstance(result, Released):
             return
         # DONE is what a repeat of our own hears.
-        if result.status not in ("SETTLED", "DONE"):
-            _log.warning(
-                "settle_met_an_end", word=result.status, reservation_id=end.id, org=end.org
-            )
+        if word != "SETTLED" and word != "DONE":
+            _log.warning("settle_met_an_end", word=word, reservation_id=end.id, org=end.org)
         if result.over_microcents:
             self._metrics.overages.inc()
 

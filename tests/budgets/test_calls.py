@@ -1,6 +1,7 @@
 """Calls: every word of a call is that call's own, whatever was called before in the same frames."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -9,9 +10,10 @@ from msgspec import structs
 
 from gateway.budgets.calls import Calls
 from gateway.budgets.changes import Settlement
-from gateway.budgets.frames import Filling, Frame
+from gateway.budgets.frames import Filling, Frame, Word
+from gateway.budgets.node import Node
 from gateway.budgets.proposals import Proposal
-from gateway.budgets.scripts import load_scripts
+from gateway.budgets.scripts import Script, load_scripts
 from gateway.budgets.waiter import Waiter
 from gateway.domain.reservation import Ask
 
@@ -31,24 +33,43 @@ SCRIPTS = load_scripts()
 
 
 class _Paper:
-    """Where the words of the last call are written down."""
+    """A wire that writes down the words of the last call."""
 
     def __init__(self) -> None:
+        self.node: Node | None = None
+        self.skew_ms: int | None = 0
+        self.epoch = ""
         self.words: list[bytes] = []
 
-    def submit(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
+    def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
         """Read the command as Redis would."""
         reader = hiredis.Reader()
-        reader.feed(frame.packed(1, filling))
+        command, _ = frame.forms[1]
+        reader.feed(command % filling)
         words = reader.gets()
         assert isinstance(words, list)
         assert reader.gets() is False
         self.words = words[2:]
 
+    def submit(
+        self, script: Script, keys: Sequence[str], args: Sequence[Word]
+    ) -> asyncio.Future[list[Any]]:
+        """Fail: both calls come in frames."""
+        raise NotImplementedError
+
+    def command(self, *words: Word) -> asyncio.Future[Any]:
+        """Fail: both calls come in frames."""
+        raise NotImplementedError
+
+    def future(self) -> asyncio.Future[Any]:
+        """Return a waiter."""
+        return asyncio.Future()
+
 
 async def test_reserve_says_what_was_asked() -> None:
     """After any other call of the same deployment, each word is that of the ask."""
-    calls, paper, waiter = Calls(SCRIPTS, 60_000, 9), _Paper(), asyncio.Future[Any]()
+    paper = _Paper()
+    calls = Calls(paper, SCRIPTS, 60_000, 9)
     asks = [
         ASK,
         *(structs.replace(ASK, id=other) for other in INSTANTS),
@@ -70,13 +91,15 @@ async def test_reserve_says_what_was_asked() -> None:
     rounds = list(product(asks, proposals, ("1", "2")))
 
     for ask, proposal, epoch in (*rounds, *reversed(rounds)):
-        calls.reserve(paper.submit, ask, proposal, epoch, waiter)
+        paper.epoch = epoch
+        calls.reserve(ask, proposal)
         assert paper.words == _reserve_words(ask, proposal, epoch)
 
 
 async def test_settle_says_what_was_settled() -> None:
     """After any other call of the same deployment, each word is that of the settlement."""
-    calls, paper, waiter = Calls(SCRIPTS, 60_000, 9), _Paper(), asyncio.Future[Any]()
+    paper = _Paper()
+    calls, waiter = Calls(paper, SCRIPTS, 60_000, 9), paper.future()
     settlements = [
         SETTLEMENT,
         *(structs.replace(SETTLEMENT, id=other) for other in INSTANTS),
@@ -89,7 +112,8 @@ async def test_settle_says_what_was_settled() -> None:
     rounds = list(product(settlements, tokens, ("1", "2")))
 
     for settlement, token, epoch in (*rounds, *reversed(rounds)):
-        calls.settle(paper.submit, settlement, token, epoch, waiter)
+        paper.epoch = epoch
+        calls.settle(settlement, token, waiter)
         assert paper.words == _settle_words(settlement, token, epoch)
 
 

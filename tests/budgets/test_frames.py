@@ -11,7 +11,7 @@ from gateway.budgets.scripts import Script, Source
 TEXT = st.text(st.sampled_from("%bd$\r\nö1") | st.characters(codec="utf-8"))
 WORD: st.SearchStrategy[Word] = TEXT | TEXT.map(str.encode) | st.binary() | st.integers()
 VALUE = TEXT.map(str.encode) | st.binary(max_size=2000)
-SCRIPT = Script("any", Source("", "one"), Source("", "two"))
+SCRIPT = Script("any", Source("one source", "one"), Source("two source", "two"))
 # A word that stands in the frame, or what is known of a hole, its value, and whether its size is.
 OPEN = st.tuples(VALUE, VALUE, st.booleans())
 PLACES = st.lists(WORD | OPEN, max_size=40)
@@ -25,8 +25,9 @@ def test_filled_frame_is_the_whole_command(keys: list[Place], args: list[Place])
     filling = tuple(part for place in (*keys, *args) for part in _filling(place))
     words = [place[0] + place[1] if isinstance(place, tuple) else place for place in (*keys, *args)]
 
-    assert frame.packed(1, filling) == pack(("EVALSHA", "one", len(keys), *words))
-    assert frame.packed(2, filling) == pack(("EVALSHA", "two", len(keys), *words))
+    for (command, source), sha in zip(frame.forms.values(), ("one", "two"), strict=True):
+        assert command % filling == pack(("EVALSHA", sha, len(keys), *words))
+        assert source == f"{sha} source"
 
 
 def test_frame_wants_all_its_holes_filled() -> None:
@@ -35,7 +36,7 @@ def test_frame_wants_all_its_holes_filled() -> None:
 
     for filling in ((), (b"a", b"b")):
         with pytest.raises(TypeError):
-            frame.packed(1, filling)
+            _ = frame.forms[1][0] % filling
 
 
 def _word(place: Place) -> Word | Hole:

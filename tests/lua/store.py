@@ -15,7 +15,7 @@ from ulid import ULID
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.changes import Settlement
 from gateway.budgets.frames import Filling, Frame
-from gateway.budgets.node import Node
+from gateway.budgets.node import Node, epoch_of
 from gateway.budgets.scripts import Script, load_scripts
 from gateway.budgets.waiter import Waiter, fail
 from gateway.domain.reservation import Ask, Held, ReserveOutcome, Settled
@@ -50,6 +50,11 @@ class ClientWire:
         self.skew_ms: int | None = 0
         self._flagged = flagged
 
+    @property
+    def epoch(self) -> str:
+        """The epoch of the node."""
+        return epoch_of(self.node)
+
     def submit(
         self,
         script: Script,
@@ -76,7 +81,8 @@ class ClientWire:
     def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
         """Run a script."""
         reader = hiredis.Reader()
-        reader.feed(frame.packed(1, filling))
+        command, _ = frame.forms[1]
+        reader.feed(command % filling)
         _, _, count, *words = cast(list[bytes], reader.gets())
         reply = self.submit(frame.script, words[: int(count)], words[int(count) :])
         reply.add_done_callback(lambda reply: _tell(waiter, reply))
