@@ -22,10 +22,11 @@ from gateway.domain.money import cents_from_microcents
 from gateway.domain.usage import Usage
 from gateway.errors import BadRequest
 from gateway.proxy.agents import voice_of
+from gateway.proxy.answer_head import read_answer_head
 from gateway.proxy.credentials import Credentials
 from gateway.proxy.head import Header, read_request_head
 from gateway.proxy.invocation import Invocation, Target
-from gateway.proxy.meter import Meter, Metered, Metering
+from gateway.proxy.meter import Metered, Metering, meter_of
 from gateway.proxy.origin import origin_of, request_start
 from gateway.proxy.prices import Prices
 from gateway.proxy.problem import Problem
@@ -185,10 +186,8 @@ async def _ask(request: _Request, metering: Metering) -> _Answered:
         method, url, sent, body = request
         built = client.build_request(method, url, headers=sent, content=body)
         answer = await client.send(built, stream=True)
-        by_name = {name.lower(): value for name, value in answer.headers.raw}
-        media_type = by_name.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        is_stream = media_type == b"text/event-stream"
-        meter = Meter(metering, answer.status_code, by_name, is_stream)
+        headers = [(name.lower(), value) for name, value in answer.headers.raw]
+        meter = meter_of(metering, read_answer_head(answer.status_code, headers))
         async for chunk in answer.aiter_bytes():
             meter.feed(chunk)
     duration_ms = round((time.monotonic() - began_s) * 1000)

@@ -22,7 +22,7 @@ class Quote(Struct, frozen=True, gc=False):
     source: Literal["free", "flat", "tokens", "ceiling"]
 
 
-class Wish(Struct, frozen=True):
+class Wish(Struct, frozen=True, gc=False):
     """What the JSON object of a request says of its cost, each as it was written.
 
     A request that has no such object wishes nothing.
@@ -45,21 +45,20 @@ def quote_for(
     if method in FREE_METHODS:
         return Quote(0, "free")
     pricing = agent.pricing
-    if pricing.mode == "flat":
-        return Quote(pricing.flat_microcents or 0, "flat")
-    if pricing.mode == "reported":
-        return Quote(pricing.ceiling_microcents or 0, "ceiling")
-    if price is None:
-        return _unpriced(agent)
+    if price is None or pricing.mode != "tokens":
+        return _quote_without_price(agent)
     input_tokens = -(-body_bytes // BYTES_PER_INPUT_TOKEN)
     amount = quote_of(input_tokens, _output_tokens(wish, pricing.output_default), price)
-    if pricing.ceiling_microcents is not None and pricing.ceiling_microcents < amount:
-        return Quote(pricing.ceiling_microcents, "ceiling")
+    ceiling = pricing.ceiling_microcents
+    if ceiling is not None and ceiling < amount:
+        return Quote(ceiling, "ceiling")
     return Quote(amount, "tokens")
 
 
-def _unpriced(agent: Agent) -> Quote | None:
-    if agent.on_unpriced == "flat":
+def _quote_without_price(agent: Agent) -> Quote | None:
+    if agent.pricing.mode == "reported":
+        return Quote(agent.pricing.ceiling_microcents or 0, "ceiling")
+    if agent.pricing.mode == "flat" or agent.on_unpriced == "flat":
         return Quote(agent.pricing.flat_microcents or 0, "flat")
     return Quote(0, "free") if agent.on_unpriced == "allow" else None
 
@@ -68,13 +67,13 @@ def _output_tokens(wish: Wish, output_default: int) -> int:
     output_tokens = -1
     # Where a body states several limits the API takes one of them: hold for the largest.
     for stated in (wish.max_tokens, wish.max_completion_tokens, wish.max_output_tokens):
-        if type(stated) is int and stated > output_tokens:
+        if stated is not None and type(stated) is int and stated > output_tokens:
             output_tokens = stated
     if output_tokens < 0:
         output_tokens = output_default
     elif output_tokens > _OUTPUT_TOKENS_MAX:
         output_tokens = _OUTPUT_TOKENS_MAX
     choices = wish.n
-    if type(choices) is int and choices > 1:
+    if choices is not None and type(choices) is int and choices > 1:
         output_tokens *= min(choices, _CHOICES_MAX)
     return output_tokens

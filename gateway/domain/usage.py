@@ -1,11 +1,12 @@
 """Usage: what a call consumed, read from the answers of the model APIs."""
 
-from collections.abc import Mapping
-
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 # Above any context window; a larger count is a mistake of the upstream, and would price as one.
 _TOKENS_MAX = 1_000_000_000
+
+# What a member of a JSON object can be that is no object.
+Other = list[object] | str | int | float | bool | None
 
 
 class Usage(Struct, frozen=True, gc=False):
@@ -21,29 +22,49 @@ class Usage(Struct, frozen=True, gc=False):
     stored_tokens: int = 0
 
 
-def usage_of(told: Mapping[str, object]) -> Usage | None:
-    """Return the usage that the member ``usage`` of an answer or of an event tells, or None.
+class ToldDetails(Struct, frozen=True, gc=False):
+    """What OpenAI tells of the input beside its size."""
+
+    cached_tokens: object = None
+
+
+class ToldUsage(Struct, frozen=True, gc=False):
+    """The member ``usage`` of an answer or of an event, each of its own as it was written.
+
+    Unset is what was not there at all, where that says which API it is.
+    """
+
+    prompt_tokens: object = UNSET
+    completion_tokens: object = None
+    prompt_tokens_details: ToldDetails | Other = None
+    total_tokens: object = UNSET
+    input_tokens: object = None
+    output_tokens: object = None
+    input_tokens_details: ToldDetails | Other | UnsetType = UNSET
+    cache_creation_input_tokens: object = UNSET
+    cache_read_input_tokens: object = UNSET
+    cost: object = None
+
+
+def usage_of(told: ToldUsage) -> Usage | None:
+    """Return the usage that was told, or None where it is none.
 
     Known are OpenAI's chat, completions, embeddings and responses, and Anthropic's messages.
     Counts that are not whole, not negative numbers are no usage: missing usage never means zero.
     """
-    if "prompt_tokens" in told:
-        details = told.get("prompt_tokens_details")
-        return _openai(told["prompt_tokens"], told.get("completion_tokens"), details)
+    if told.prompt_tokens is not UNSET:
+        return _openai(told.prompt_tokens, told.completion_tokens, told.prompt_tokens_details)
     if _is_anthropic(told):
         return _anthropic(told)
-    details = told.get("input_tokens_details")
-    return _openai(told.get("input_tokens"), told.get("output_tokens"), details)
+    return _openai(told.input_tokens, told.output_tokens, told.input_tokens_details)
 
 
-def merged(earlier: Usage | None, later: Usage) -> Usage:
+def merged(earlier: Usage, later: Usage) -> Usage:
     """Return the usage after a further event of the same stream.
 
     Anthropic counts the input in its first event and the output, cumulatively, in the last ones:
     each number only grows, so the larger one is the newer one.
     """
-    if earlier is None:
-        return later
     return Usage(
         max(earlier.input_tokens, later.input_tokens),
         max(earlier.output_tokens, later.output_tokens),
@@ -52,29 +73,29 @@ def merged(earlier: Usage | None, later: Usage) -> Usage:
     )
 
 
-def _is_anthropic(told: Mapping[str, object]) -> bool:
+def _is_anthropic(told: ToldUsage) -> bool:
     # OpenAI's responses say input_tokens too, but with details and with a total.
-    return "total_tokens" not in told and (
-        "cache_read_input_tokens" in told
-        or "cache_creation_input_tokens" in told
-        or "input_tokens_details" not in told
+    return told.total_tokens is UNSET and (
+        told.cache_read_input_tokens is not UNSET
+        or told.cache_creation_input_tokens is not UNSET
+        or told.input_tokens_details is UNSET
     )
 
 
 def _openai(read: object, written: object, details: object) -> Usage | None:
-    cached = _count(details.get("cached_tokens"), 0) if isinstance(details, dict) else 0
+    cached = _count(details.cached_tokens, 0) if isinstance(details, ToldDetails) else 0
     input_tokens, output_tokens = _count(read), _count(written, 0)
     if input_tokens is None or output_tokens is None or cached is None or cached > input_tokens:
         return None
     return Usage(input_tokens, output_tokens, cached)
 
 
-def _anthropic(told: Mapping[str, object]) -> Usage | None:
+def _anthropic(told: ToldUsage) -> Usage | None:
     # Here input_tokens leaves out what was written to and read from the cache.
-    fresh = _count(told.get("input_tokens"), 0)
-    created = _count(told.get("cache_creation_input_tokens"), 0)
-    cached = _count(told.get("cache_read_input_tokens"), 0)
-    written = _count(told.get("output_tokens"))
+    fresh = _count(told.input_tokens, 0)
+    created = _count(told.cache_creation_input_tokens, 0)
+    cached = _count(told.cache_read_input_tokens, 0)
+    written = _count(told.output_tokens)
     if fresh is None or created is None or cached is None or written is None:
         return None
     return Usage(fresh + created + cached, written, cached, created)
@@ -84,4 +105,4 @@ def _count(told: object, missing: int | None = None) -> int | None:
     """Return a count that was told, ``missing`` where none was, or None where it is no count."""
     if type(told) is int and 0 <= told <= _TOKENS_MAX:
         return told
-    return missing if told is None else None
+    return missing if told is None or told is UNSET else None

@@ -17,7 +17,7 @@ from gateway.proxy.departure import Departure, Departures
 from gateway.proxy.exposure import Exposure
 from gateway.proxy.head import budget_lines
 from gateway.proxy.invocation import Invocation
-from gateway.proxy.meter import Metered
+from gateway.proxy.meter import Metered, meter_of
 from gateway.proxy.origin import Site
 from gateway.proxy.outgoing import Outgoing
 from gateway.proxy.problem import KINDS, Problem
@@ -72,12 +72,13 @@ class Forwarding:
             upstream_s = time.perf_counter() - admitted.reservation.held_s
             self._metrics.upstream_seconds.observe(upstream_s)
             passport = Passport(lines, call, began_s, admitted.reservation.store_s, upstream_s)
-            relay = Relay(admitted.reservation, admitted.metering, answer, outgoing)
+            meter = meter_of(admitted.metering, answer.head)
+            relay = Relay(admitted.reservation, answer, outgoing, meter)
             try:
                 return await relay.run(passport)
             finally:
-                if relay.meter.ignored_costs:
-                    self._metrics.ignored_costs.inc(relay.meter.ignored_costs)
+                if meter.ignored_costs:
+                    self._metrics.ignored_costs.inc(meter.ignored_costs)
         except (BadRequest, BodyTooLarge) as error:
             return self._unfit(error)
         except asyncio.CancelledError:

@@ -160,22 +160,22 @@ def budget_lines(request_id: str, org: str, held: Held, *, visible: bool) -> byt
 
     ``visible`` is false where the caller may not see what is left of this budget.
     """
-    lines = b"budget-request-id: %b\r\nbudget-source: upstream\r\n" % request_id.encode()
+    lines = f"budget-request-id: {request_id}\r\nbudget-source: upstream\r\n"
     if held.budget:
-        lines += b"budget-id: %b:%b\r\n" % (org.encode(), held.budget.encode())
+        lines += f"budget-id: {org}:{held.budget}\r\n"
         if visible:
-            lines += b"budget-remaining: %b\r\n" % _cents(held.available_microcents)
+            lines += f"budget-remaining: {cents_from_microcents(held.available_microcents)}\r\n"
         if held.resets_ms:
-            lines += b"budget-reset: %b\r\n" % _instant(held.resets_ms)
+            lines += f"budget-reset: {_instant(held.resets_ms)}\r\n"
     if held.warnings:
-        warned = ", ".join(f"{org}:{budget}" for budget in held.warnings)
-        lines += b"budget-warning: %b\r\n" % warned.encode()
-    return lines
+        warned = ", ".join([f"{org}:{budget}" for budget in held.warnings])
+        lines += f"budget-warning: {warned}\r\n"
+    return lines.encode()
 
 
 def cost_line(cost_microcents: int) -> bytes:
     """Return what a call has cost, in cents."""
-    return b"budget-cost: %b\r\n" % _cents(cost_microcents)
+    return f"budget-cost: {cents_from_microcents(cost_microcents)}\r\n".encode()
 
 
 def timing_line(total_s: float, store_s: float, upstream_s: float) -> bytes:
@@ -191,10 +191,5 @@ def headers_in(lines: bytes) -> Headers:
     return [(name, value) for name, _, value in pairs]
 
 
-def _cents(amount_microcents: int) -> bytes:
-    return cents_from_microcents(amount_microcents).encode()
-
-
-@lru_cache(maxsize=256)
-def _instant(epoch_ms: int) -> bytes:
-    return instant(epoch_ms).encode()
+# Budgets reset at few instants, and each is written on very many answers.
+_instant = lru_cache(maxsize=256)(instant)

@@ -11,7 +11,8 @@ from gateway.domain.agent import Agent, Dialect
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX, microcents_from_cents
 from gateway.domain.price import Price, cost_of
 from gateway.domain.quote import BYTES_PER_INPUT_TOKEN, Quote
-from gateway.domain.usage import Usage, merged, usage_of
+from gateway.domain.usage import Other, ToldUsage, Usage, merged, usage_of
+from gateway.proxy.answer_head import AnswerHead
 from gateway.proxy.events import Events
 from gateway.proxy.members import Members
 
@@ -36,8 +37,11 @@ class Metered(Struct, frozen=True, gc=False):
     price_id: str | None = None
 
 
-class Metering(Struct, frozen=True):
-    """What the meter knows before the answer comes; ``price`` is that of ``model``, if known."""
+class Metering(Struct, frozen=True, gc=False):
+    """What the meter knows before the answer comes.
+
+    ``price`` is that of ``model``, None where the call is not priced by its tokens.
+    """
 
     agent: Agent
     quote: Quote
@@ -46,75 +50,82 @@ class Metering(Struct, frozen=True):
     price: Price | None
 
 
-class _Told(Struct, frozen=True):
+class _Inner(Struct, frozen=True, gc=False):
+    """What is asked of the response or message that an event is about."""
+
+    model: object = None
+    usage: ToldUsage | Other = None
+
+
+class _Told(Struct, frozen=True, gc=False):
     """What is asked of an answer. Events of OpenAI and Anthropic may hold it one level deeper."""
 
     model: object = None
-    usage: object = None
-    response: object = None
-    message: object = None
+    usage: ToldUsage | Other = None
+    response: _Inner | Other = None
+    message: _Inner | Other = None
 
 
 _ANSWERS = Members(_Told)
 
 
-class Meter:
+def meter_of(metering: Metering, head: AnswerHead) -> "Meter":
+    """Return the meter of the answer that has this head."""
+    meter = Meter(metering, head.status, Events(_USAGE) if head.is_events else None)
+    if metering.agent.pricing.mode == "reported":
+        meter.look_for_cost_in_head(head.by_name)
+    return meter
+
+
+class Meter(Struct, eq=False):
     """Meters one answer: its headers, then its body in one piece or as a stream.
 
-    ``ignored_costs`` counts costs that the upstream reported and that were no cost.
+    ``reported`` is the cost that the upstream said, ``trusts`` whether one in the body would be
+    believed. ``ignored_costs`` counts costs that were reported and that were no cost.
     """
 
-    __slots__ = (
-        "_body",
-        "_events",
-        "_metering",
-        "_model",
-        "_reported",
-        "_size",
-        "_status",
-        "_trusts",
-        "_usage",
-        "ignored_costs",
-    )
-
-    def __init__(
-        self, metering: Metering, status: int, headers: Mapping[bytes, bytes], is_stream: bool
-    ) -> None:
-        self._metering = metering
-        self._status = status
-        self._events = Events(_USAGE) if is_stream else None
-        self._body: list[bytes] = []
-        self._size = 0
-        self._usage: Usage | None = None
-        self._model: str | None = None
-        self.ignored_costs = 0
-        self._trusts = metering.agent.pricing.mode == "reported"
-        self._reported: int | None = None
-        if self._trusts:
-            self._look_for_cost_in_head(headers)
-            # The caller was told this one: nothing in the body may change it.
-            self._trusts = self._reported is None
+    metering: Metering
+    status: int
+    events: Events | None
+    pieces: list[bytes] = []
+    size: int = 0
+    usage: Usage | None = None
+    model: str | None = None
+    trusts: bool = False
+    reported: int | None = None
+    ignored_costs: int = 0
 
     @property
     def dialect(self) -> Dialect:
         """The agent's dialect."""
-        return self._metering.agent.dialect
+        return self.metering.agent.dialect
 
     @property
     def known(self) -> bool:
         """Whether the cost is certain before the body has come: nothing in it can change it."""
-        return self._reported is not None or self._metering.agent.pricing.mode == "flat"
+        return self.reported is not None or self.metering.agent.pricing.mode == "flat"
+
+    def look_for_cost_in_head(self, headers: Mapping[bytes, bytes]) -> None:
+        """Take the cost that an upstream which is believed says in its headers, if it does."""
+        for name, read in (
+            (b"budget-cost", microcents_from_cents),
+            (b"x-litellm-response-cost", _microcents_from_usd),
+        ):
+            if self.reported is None and name in headers:
+                self._take_cost(read(headers[name].decode("latin-1").strip()))
+        # The caller is told this one: nothing in the body may change it.
+        self.trusts = self.reported is None
 
     def feed(self, chunk: bytes) -> None:
         """Take a chunk of the body, in order."""
-        self._size += len(chunk)
-        if self._events is not None:
-            for data in self._events.feed(chunk):
+        self.size += len(chunk)
+        if self.events is not None:
+            for data in self.events.feed(chunk):
                 self._look(data)
-        elif self._size <= BODY_MAX:
-            self._body.append(chunk)
+        elif self.size <= BODY_MAX:
+            self.pieces.append(chunk)
         else:
-            self._body.clear()
+            self.pieces.clear()
 
     def result(self, is_complete: bool = True) -> Metered | None:
         """Return the cost, or None where the call is to be released: it failed and cost nothing.
@@ -122,42 +133,51 @@ class Meter:
         ``is_complete`` is false where the answer broke off or the caller left: then a stream is
         priced by what was seen of it, by bytes where no usage had come.
         """
-        if self._events is not None:
-            for data in self._events.end():
+        if self.events is not None:
+            for data in self.events.end():
                 self._look(data)
-        elif self._body:
-            self._look(b"".join(self._body))
-        if self._reported is not None:
-            return Metered(self._reported, "reported", self._usage, self._model)
-        metered = self._priced(is_complete)
-        if self._status < 400 or metered.source == "tokens" or self._metering.agent.charge_errors:
-            return metered
+        elif self.pieces:
+            self._look(b"".join(self.pieces))
+        return self._judged(is_complete)
+
+    def result_of(self, body: bytes) -> Metered | None:
+        """Return the cost of a complete answer whose body is in one piece."""
+        if self.events is not None or len(body) > BODY_MAX:
+            self.feed(body)
+            return self.result()
+        self._look(body)
+        return self._judged(is_complete=True)
+
+    def _judged(self, is_complete: bool) -> Metered | None:
+        metering, usage = self.metering, self.usage
+        if self.reported is not None:
+            return Metered(self.reported, "reported", usage, self.model)
+        if usage is not None and metering.price is not None:
+            price = self._price(metering.price)
+            return Metered(cost_of(usage, price), "tokens", usage, self.model, price.id)
+        if self.status < 400 or metering.agent.charge_errors:
+            return self._kept(is_complete)
         # An answer that failed and tells of no cost has none, unless the agent says otherwise.
         return None
 
-    def _priced(self, is_complete: bool) -> Metered:
-        quote, usage = self._metering.quote, self._usage
-        mode = self._metering.agent.pricing.mode
-        if mode == "flat" or quote.source == "flat":
-            return self._kept("flat")
-        price = self._price() if mode == "tokens" and quote.source != "free" else None
-        if price is not None and usage is not None:
-            return Metered(cost_of(usage, price), "tokens", usage, self._model, price.id)
-        if price is None or is_complete or self._events is None:
-            return self._kept("quote")
+    def _kept(self, is_complete: bool) -> Metered:
+        """Return the cost of an answer that tells of none: the quote, or what was seen."""
+        quote, price = self.metering.quote, self.metering.price
+        if quote.source == "flat" or self.metering.agent.pricing.mode == "flat":
+            return Metered(quote.amount_microcents, "flat", self.usage, self.model)
+        if price is None or is_complete or self.events is None:
+            return Metered(quote.amount_microcents, "quote", self.usage, self.model)
         # The whole quote stands for the input; of the output only what was sent can have cost.
-        seen = cost_of(Usage(0, -(-self._size // BYTES_PER_INPUT_TOKEN), 0), price)
-        return Metered(max(quote.amount_microcents, seen), "partial", None, self._model, price.id)
+        price = self._price(price)
+        seen = cost_of(Usage(0, -(-self.size // BYTES_PER_INPUT_TOKEN), 0), price)
+        return Metered(max(quote.amount_microcents, seen), "partial", None, self.model, price.id)
 
-    def _kept(self, source: Source) -> Metered:
-        amount_microcents = self._metering.quote.amount_microcents
-        return Metered(amount_microcents, source, self._usage, self._model)
-
-    def _price(self) -> Price | None:
+    def _price(self, asked: Price) -> Price:
         # The model that answered, where the list knows it; else the one that was asked for.
-        metering, model = self._metering, self._model
-        price = metering.price_of(model) if model and model != metering.model else None
-        return price or metering.price
+        metering, model = self.metering, self.model
+        if model is None or model == metering.model:
+            return asked
+        return metering.price_of(model) or asked
 
     def _look(self, data: bytes) -> None:
         # Usage is told at the end, after all the content: from there it is found at once.
@@ -166,23 +186,20 @@ class Meter:
         told = _ANSWERS.read(data)
         if told is None:
             # Of a cost in a text that cannot be read nothing is believed.
-            self.ignored_costs += self._trusts and data.rfind(_COST) >= 0
+            self.ignored_costs += self.trusts and data.rfind(_COST) >= 0
             return
         usage, model = told.usage, told.model
-        for holder in (told.response, told.message):
-            if isinstance(holder, dict):
-                usage = usage if isinstance(usage, dict) else holder.get("usage")
-                model = model if isinstance(model, str) and model else holder.get("model")
-        seen = usage_of(usage) if isinstance(usage, dict) else None
+        if told.response is not None or told.message is not None:
+            usage, model = _deeper(told)
+        seen = usage_of(usage) if isinstance(usage, ToldUsage) else None
         if seen is not None:
-            self._usage = merged(self._usage, seen)
+            self.usage = seen if self.usage is None else merged(self.usage, seen)
         if isinstance(model, str) and model:
-            self._model = model[:_MODEL_LENGTH_MAX]
-        if self._trusts:
-            self._look_for_cost(told.usage)
+            self.model = model[:_MODEL_LENGTH_MAX]
+        if self.trusts and isinstance(told.usage, ToldUsage):
+            self._look_for_cost(told.usage.cost)
 
-    def _look_for_cost(self, usage: object) -> None:
-        cost = usage.get("cost") if isinstance(usage, dict) else None
+    def _look_for_cost(self, cost: object) -> None:
         if cost is None:
             return
         # The shortest text of a parsed number is what the upstream wrote; its digits are exact.
@@ -191,19 +208,21 @@ class Meter:
             _microcents_from_usd(format(Decimal(repr(cost)), "f") if is_number else cost)
         )
 
-    def _look_for_cost_in_head(self, headers: Mapping[bytes, bytes]) -> None:
-        for name, read in (
-            (b"budget-cost", microcents_from_cents),
-            (b"x-litellm-response-cost", _microcents_from_usd),
-        ):
-            if self._reported is None and name in headers:
-                self._take_cost(read(headers[name].decode("latin-1").strip()))
-
     def _take_cost(self, cost: int | None) -> None:
         if cost is None:
             self.ignored_costs += 1
         else:
-            self._reported = cost
+            self.reported = cost
+
+
+def _deeper(told: _Told) -> tuple[ToldUsage | Other, object]:
+    """Return the outermost usage and model of those that are told one level deeper too."""
+    usage, model = told.usage, told.model
+    for holder in (told.response, told.message):
+        if isinstance(holder, _Inner):
+            usage = usage if isinstance(usage, ToldUsage) else holder.usage
+            model = model if isinstance(model, str) and model else holder.model
+    return usage, model
 
 
 def _microcents_from_usd(text: object) -> int | None:

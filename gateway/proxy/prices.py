@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal, localcontext
+from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache, partial
+from math import lcm
 
 from genai_prices import Usage, calc_price
 from genai_prices.types import ModelPrice, TieredPrices
+from genai_prices.types import Tier as TierOfList
 
 from gateway.domain.money import MICROCENTS_PER_CENT
-from gateway.domain.price import RATE_DECIMALS, Price, Rate, Tier
+from gateway.domain.price import Price, Rates, Tier
 
 # Models come from callers: without a bound anyone could fill the memory with invented names.
 _MODELS_MAX = 2_048
@@ -19,7 +22,8 @@ _MODEL_LENGTH_MAX = 200
 _FRESH_S = 60
 _CENTS_PER_USD = 100
 _CALLS_PER_KCOUNT = 1000
-_DIGITS = 60
+# A USD per million tokens is so many microcents per token.
+_MICROCENTS_PER_TOKEN = _CENTS_PER_USD * MICROCENTS_PER_CENT // 10**6
 
 
 class Prices:
@@ -33,7 +37,7 @@ class Prices:
 
     def price_of(self, model: str) -> Price | None:
         """Return the price of a model, or None where the list does not know it."""
-        if not 0 < len(model) <= _MODEL_LENGTH_MAX:
+        if len(model) > _MODEL_LENGTH_MAX:
             return None
         now_s = self._now_s()
         if not self._minute_s <= now_s < self._next_minute_s:
@@ -57,28 +61,41 @@ def _price(at: datetime, model: str) -> Price | None:
     # Priced by the second or the image: tokens say nothing about its cost.
     if listed.input_mtok is None and listed.output_mtok is None:
         return None
+    prices = (
+        listed.input_mtok,
+        listed.output_mtok,
+        # Cached input that has no price of its own costs as much as any other input.
+        listed.cache_read_mtok if listed.cache_read_mtok is not None else listed.input_mtok,
+        listed.cache_write_mtok if listed.cache_write_mtok is not None else listed.input_mtok,
+    )
+    starts = {tier.start for price in prices for tier in _tiers(price)}
+    by_start = [(start, [_rate(price, start + 1) for price in prices]) for start in sorted(starts)]
+    base = [_rate(price, 0) for price in prices]
+    parts = lcm(*(rate.denominator for _, rates in [(0, base), *by_start] for rate in rates))
     return Price(
         f"{found.provider.id}/{found.model.id}",
-        _rate(listed.input_mtok) or Rate(0),
-        _rate(listed.output_mtok) or Rate(0),
-        _rate(listed.cache_read_mtok),
-        _rate(listed.cache_write_mtok),
+        _whole(base, parts),
+        tuple(Tier(start, _whole(rates, parts)) for start, rates in by_start),
         _call_microcents(listed),
+        parts,
     )
 
 
-def _rate(listed: Decimal | TieredPrices | None) -> Rate | None:
-    if listed is None:
-        return None
-    if isinstance(listed, TieredPrices):
-        tiers = tuple(Tier(tier.start, _scaled(tier.price)) for tier in listed.tiers)
-        return Rate(_scaled(listed.base), tiers)
-    return Rate(_scaled(listed))
+def _tiers(listed: Decimal | TieredPrices | None) -> list[TierOfList]:
+    return listed.tiers if isinstance(listed, TieredPrices) else []
 
 
-def _scaled(usd_per_mtok: Decimal) -> int:
-    with localcontext(prec=_DIGITS):
-        return int(usd_per_mtok.scaleb(RATE_DECIMALS).to_integral_value())
+def _rate(listed: Decimal | TieredPrices | None, input_tokens: int) -> Fraction:
+    """Return the microcents of a token for calls with so much input, exactly."""
+    usd_per_mtok = listed.base if isinstance(listed, TieredPrices) else listed
+    for tier in _tiers(listed):
+        if input_tokens > tier.start:
+            usd_per_mtok = tier.price
+    return Fraction(usd_per_mtok or 0) * _MICROCENTS_PER_TOKEN
+
+
+def _whole(rates: list[Fraction], parts: int) -> Rates:
+    return Rates(*(int(rate * parts) for rate in rates))
 
 
 def _call_microcents(listed: ModelPrice) -> int:

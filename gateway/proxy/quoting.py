@@ -32,8 +32,9 @@ def metering_for(
     if quote is None:
         return _unpriced(model[:_TOLD_MAX])
     max_cost_cents = target.head.max_cost_cents
-    refusal = _above_ceiling(max_cost_cents, quote) if max_cost_cents else None
-    return refusal or Metering(agent, quote, model, price_of, price)
+    if max_cost_cents and (refusal := _above_ceiling(max_cost_cents, quote)):
+        return refusal
+    return Metering(agent, quote, model, price_of, price)
 
 
 def _unpriced(model: str) -> Problem:

@@ -1,24 +1,17 @@
 """A quote is the most a call can cost, a cost is exact, and missing usage is never zero."""
 
-from decimal import Decimal
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
+from msgspec import convert, structs
 
 from gateway.domain.agent import Agent, read_agent
-from gateway.domain.price import Price, Rate, Tier, cost_of, quote_of
+from gateway.domain.price import Price, Rates, Tier, cost_of, quote_of
 from gateway.domain.quote import Quote, Wish, quote_for
-from gateway.domain.usage import Usage, merged, usage_of
+from gateway.domain.usage import ToldUsage, Usage, merged, usage_of
 
-
-def rate(usd_per_mtok: str) -> Rate:
-    """Return a rate of USD per million tokens."""
-    return Rate(int(Decimal(usd_per_mtok) * 10**18))
-
-
-MINI = Price("openai/gpt-4o-mini", rate("0.15"), rate("0.6"), rate("0.075"))
+# In quarters of a microcent; no rate of its own for what is written to a cache.
+MINI = Price("openai/gpt-4o-mini", Rates(15 * 4, 60 * 4, 30, 15 * 4), parts=4)
 BODY_BYTES = 400
 WISH = Wish(model="m", max_tokens=100)
 
@@ -84,7 +77,7 @@ def agent(mode: str, **price: object) -> Agent:
 )
 def test_usage_of_known_answers(told: dict[str, object], usage: Usage) -> None:
     """Each API is read; what was cached is part of the input; an explicit zero is zero."""
-    assert usage_of(told) == usage
+    assert usage_of(convert(told, ToldUsage)) == usage
 
 
 @pytest.mark.parametrize(
@@ -109,7 +102,7 @@ def test_usage_of_known_answers(told: dict[str, object], usage: Usage) -> None:
 )
 def test_what_is_no_usage_is_not_zero(told: dict[str, object]) -> None:
     """Missing, negative, fractional or impossible counts are no usage at all."""
-    assert usage_of(told) is None
+    assert usage_of(convert(told, ToldUsage)) is None
 
 
 def test_anthropic_stream_counts_once() -> None:
@@ -149,9 +142,8 @@ def test_cost_by_kind_and_tier(usage: Usage, cost: float) -> None:
     """Each kind of token has its rate, and a long input raises the rate of every token."""
     tiered = structs.replace(
         MINI,
-        input=Rate(rate("0.15").base, (Tier(1_000, rate("0.3").base),)),
-        output=Rate(rate("0.6").base, (Tier(1_000, rate("1.2").base),)),
-        cache_write=rate("0.1875"),
+        rates=Rates(15 * 4, 60 * 4, 30, 75),
+        tiers=(Tier(1_000, Rates(30 * 4, 120 * 4, 30, 75)),),
     )
 
     assert cost_of(usage, tiered) == cost
@@ -166,7 +158,9 @@ def test_call_of_a_model_can_cost_by_itself() -> None:
 
 def test_cost_ends_at_the_largest_amount() -> None:
     """What cannot be counted exactly is not counted at all: the cap is the most."""
-    assert cost_of(Usage(0, 10**9, 0), structs.replace(MINI, output=rate("1000000"))) == 2**53 - 1
+    dear = structs.replace(MINI, rates=Rates(0, 10**8, 0, 0), parts=1)
+
+    assert cost_of(Usage(0, 10**9, 0), dear) == 2**53 - 1
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))

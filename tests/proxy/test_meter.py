@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gateway.domain.agent import Agent, read_agent
 from gateway.domain.quote import Quote
 from gateway.domain.usage import Usage
-from gateway.proxy.meter import BODY_MAX, Meter, Metered, Metering
+from gateway.proxy.answer_head import own_answer_head
+from gateway.proxy.meter import BODY_MAX, Meter, Metered, Metering, meter_of
 from gateway.proxy.prices import Prices
 
 PRICES = Prices()
@@ -45,17 +46,20 @@ def meter(
     is_stream: bool = False,
 ) -> Meter:
     """Return a meter of a call that asked for gpt-4o-mini."""
-    metering = Metering(
-        described, QUOTE, "gpt-4o-mini", PRICES.price_of, PRICES.price_of("gpt-4o-mini")
-    )
-    return Meter(metering, status, headers or {}, is_stream)
+    price = PRICES.price_of("gpt-4o-mini") if described.pricing.mode == "tokens" else None
+    metering = Metering(described, QUOTE, "gpt-4o-mini", PRICES.price_of, price)
+    kind = b"text/event-stream" if is_stream else b"application/json"
+    told = [*(headers or {}).items(), (b"content-type", kind)]
+    return meter_of(metering, own_answer_head(status, told))
 
 
 def metered(described: Agent, body: bytes, status: int = 200) -> Metered | None:
-    """Return what an answer in one piece costs."""
-    one = meter(described, status)
+    """Return what an answer in one piece costs, whichever way it is metered."""
+    one, whole = meter(described, status), meter(described, status)
     one.feed(body)
-    return one.result()
+    result = one.result()
+    assert whole.result_of(body) == result
+    return result
 
 
 def test_json_answer_is_priced_by_its_tokens() -> None:

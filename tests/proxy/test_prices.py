@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import genai_prices
 import pytest
@@ -10,7 +11,7 @@ from genai_prices.types import TimeOfDateConstraint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.price import RATE_DECIMALS, cost_of
+from gateway.domain.price import cost_of
 from gateway.domain.usage import Usage
 from gateway.proxy.prices import Prices
 
@@ -45,12 +46,13 @@ def test_cost_is_that_of_the_list(
 
 
 def test_rates_lose_no_digit() -> None:
-    """No price of the list has more decimals than a rate holds."""
+    """Every price of the list is held to its last digit."""
     for model, price in PRICED.items():
         used = genai_prices.Usage(input_tokens=1)
         listed = genai_prices.calc_price(used, model, genai_request_timestamp=NOON).model_price
         if isinstance(listed.input_mtok, Decimal):
-            assert Decimal(price.input.base).scaleb(-RATE_DECIMALS) == listed.input_mtok, model
+            # A USD per million tokens is a hundred microcents per token.
+            assert Fraction(price.rates.input, price.parts * 100) == listed.input_mtok, model
 
 
 @pytest.mark.parametrize("model", ["no-such-model", "m" * 201, "", "whisper-1"])
@@ -77,7 +79,7 @@ def test_price_is_that_of_the_hour() -> None:
         now[0] = (NOON + timedelta(hours=hour)).timestamp()
         price = prices.price_of(nightly[0])
         assert price is not None
-        found.append(price.input.base)
+        found.append(Fraction(price.rates.input, price.parts))
 
     assert len(set(found)) > 1
     assert found[24:] == found[23::-1]
