@@ -19,7 +19,7 @@ from gateway.proxy.exposure import Exposure
 from gateway.proxy.head import RequestHead, header_lines
 from gateway.proxy.invocation import Invocation, tongue_of
 from gateway.proxy.meter import Metering, PriceOf
-from gateway.proxy.origin import UpstreamHead, request_head, request_start
+from gateway.proxy.origin import UpstreamHead, request_start
 from gateway.proxy.problem import Problem
 from gateway.proxy.quoting import metering_for, needs_body
 from gateway.proxy.reservations import Caller, Reservation, Reservations
@@ -226,7 +226,7 @@ def _upstream_head(call: Invocation, route: Route, body: bytes | None) -> Upstre
     if target.onward is None or target.onward[0] is not route:
         lines = _lines(target.head, route)
         target.onward = route, request_start(route.origin, method, target.path, lines)
-    return request_head(method, target.onward[1], call.body_length if body is None else len(body))
+    return UpstreamHead(method, target.onward[1], call.body_length if body is None else len(body))
 
 
 def _lines(head: RequestHead, route: Route) -> bytes:

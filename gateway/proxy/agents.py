@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import orjson
 import structlog
+from msgspec import Struct
 
 from gateway.domain.agent import Agent, Dialect, read_agent
 from gateway.proxy.credentials import Credentials
@@ -57,9 +58,12 @@ class Unusable(NamedTuple):
 Found = Route | Unusable | None
 
 
-class _Entry(NamedTuple):
+class _Entry(Struct, frozen=True):
+    """What was read of an agent, and when; ``route`` is what was found, where it is one."""
+
     text: bytes | None
     found: Found
+    route: Route | None
     read_s: float
 
 
@@ -78,12 +82,12 @@ class Agents:
     def known(self, org: str, agent: str) -> Route | None:
         """Return the route to an agent where it was read within a second; else ask ``find``."""
         entry = self._entries.get((org, agent))
-        if entry is None or not isinstance(entry.found, Route):
+        if entry is None:
             return None
         age_s = time.monotonic() - entry.read_s
-        if age_s > _AGING_S:
+        if age_s > _AGING_S and entry.route is not None:
             self._reading(org, agent)
-        return entry.found if age_s < FRESH_S else None
+        return entry.route if age_s < FRESH_S else None
 
     async def find(self, org: str, agent: str) -> Found:
         """Return the route to an agent, or None where the org has no such agent.
@@ -121,7 +125,8 @@ class Agents:
             found = self._found(org, agent, text)
         if len(self._entries) >= self._entries_max:
             self._entries.clear()
-        self._entries[org, agent] = _Entry(text, found, asked_s)
+        route = found if isinstance(found, Route) else None
+        self._entries[org, agent] = _Entry(text, found, route, asked_s)
         return found
 
     def _found(self, org: str, agent: str, text: bytes | None) -> Found:

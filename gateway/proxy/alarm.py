@@ -12,19 +12,20 @@ _NEVER = float("inf")
 class Alarm:
     """Calls ``on_due`` once where what is expected has not come in time."""
 
-    __slots__ = ("_due_s", "_loop", "_on_due", "_rings_s", "_timer")
+    __slots__ = ("_due_s", "_loop", "_now_s", "_on_due", "_rings_s", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_due: Callable[[], None]) -> None:
         self._loop = loop
+        self._now_s = loop.time
         self._on_due = on_due
         self._due_s = self._rings_s = _NEVER
         self._timer: asyncio.TimerHandle | None = None
 
     def expect(self, seconds: float) -> None:
         """Expect something within this time; what was expected before counts no more."""
-        self._due_s = self._loop.time() + seconds
-        if self._due_s < self._rings_s:
-            self._ring_at(self._due_s)
+        self._due_s = due_s = self._now_s() + seconds
+        if due_s < self._rings_s:
+            self._ring_at(due_s)
 
     def rest(self) -> None:
         """Expect nothing."""
@@ -42,7 +43,7 @@ class Alarm:
 
     def _ring(self) -> None:
         self._timer, self._rings_s = None, _NEVER
-        if self._due_s <= self._loop.time():
+        if self._due_s <= self._now_s():
             self._on_due()
         elif self._due_s < _NEVER:
             self._ring_at(self._due_s)

@@ -150,16 +150,16 @@ class CallerConnection(HttpToolsProtocol):
         found = self._known.find(data)
         if found is None:
             return False
-        target, body_begins, ends = found
-        is_whole = len(data) == ends
-        body = data[body_begins:] if is_whole else None
+        target, body_length, body = found
+        is_whole = len(body) == body_length
         self._alarm.rest()
         cycle = self.cycle = KnownCycle(self, target.method, more_body=not is_whole)
-        self._runners.start(cycle, Arrival(target, ends - body_begins, body), self.tasks)
+        arrival = Arrival(target, body_length, body if is_whole else None)
+        self._runners.start(cycle, arrival, self.tasks)
         if not is_whole:
             self._alarm.expect(self.timeout_keep_alive)
-            self._at_head, self._body_left = False, ends - body_begins
-            self._read_body(data[body_begins:])
+            self._at_head, self._body_left = False, body_length
+            self._read_body(body)
         return True
 
     def _read_body(self, data: bytes) -> None:

@@ -7,6 +7,8 @@ read from its end. That has a bound, after which the call is given up and what w
 import asyncio
 from typing import Any
 
+from msgspec import Struct
+
 from gateway.proxy.body import Receive
 
 # Most calls end sooner, and are never watched: a task for each would cost them more than this.
@@ -14,41 +16,32 @@ _WATCH_AFTER_S = 1.0
 DRAIN_S = 30.0
 
 
-class Departure:
+class Departure(Struct, eq=False):
     """The caller of one call; ``is_over`` says that the call was cancelled because it has left.
 
     ``is_heard`` is false while its body is still read, which has the ear of the connection.
+    ``is_due`` says that at the next look the call has run for so long that it is watched.
     """
 
-    __slots__ = ("_call", "_receive", "_watch", "is_heard", "is_over", "since_s")
-
-    def __init__(
-        self, receive: Receive, call: "asyncio.Task[Any] | None", since_s: float, is_heard: bool
-    ) -> None:
-        self.is_over = False
-        self.is_heard = is_heard
-        self.since_s = since_s
-        self._receive = receive
-        self._call = call
-        self._watch: asyncio.Task[None] | None = None
+    receive: Receive
+    call: "asyncio.Task[Any] | None"
+    is_heard: bool
+    is_due: bool
+    is_over: bool = False
+    watching: "asyncio.Task[None] | None" = None
 
     def watch(self, drain_s: float) -> None:
         """Begin to wait until the caller leaves, and ``drain_s`` longer; may be repeated."""
-        if self._watch is None:
-            self._watch = asyncio.create_task(self._wait(drain_s), name="departure")
-
-    def close(self) -> None:
-        """Stop watching."""
-        if self._watch is not None:
-            self._watch.cancel()
+        if self.watching is None:
+            self.watching = asyncio.create_task(self._wait(drain_s), name="departure")
 
     async def _wait(self, drain_s: float) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self.receive())["type"] != "http.disconnect":
             pass
         await asyncio.sleep(drain_s)
-        if self._call is not None:
+        if self.call is not None:
             self.is_over = True
-            self._call.cancel()
+            self.call.cancel()
 
 
 class Departures:
@@ -68,11 +61,12 @@ class Departures:
 
         Nothing else may call ``receive`` meanwhile.
         """
-        departure = Departure(
-            receive, asyncio.current_task(self._loop), self._loop.time(), is_heard
-        )
+        # The first look comes as long after it as a call must run to be watched; where looks go on,
+        # it comes sooner, and the one behind it is meant.
+        is_due = not self._is_looking
+        departure = Departure(receive, asyncio.current_task(self._loop), is_heard, is_due)
         self._running.add(departure)
-        if not self._is_looking:
+        if is_due:
             self._is_looking = True
             self._loop.call_later(_WATCH_AFTER_S, self._look)
         return departure
@@ -80,13 +74,14 @@ class Departures:
     def end(self, departure: Departure) -> None:
         """Stop watching a caller whose call has ended."""
         self._running.discard(departure)
-        departure.close()
+        if departure.watching is not None:
+            departure.watching.cancel()
 
     def _look(self) -> None:
         self._is_looking = bool(self._running)
         if self._running:
-            before_s = self._loop.time() - _WATCH_AFTER_S
             for departure in self._running:
-                if departure.is_heard and departure.since_s <= before_s:
+                if departure.is_due and departure.is_heard:
                     departure.watch(self._drain_s)
+                departure.is_due = True
             self._loop.call_later(_WATCH_AFTER_S, self._look)

@@ -8,21 +8,19 @@ from msgspec import Struct
 from gateway.domain.origin import DOT_SEGMENT, Origin, Site, origin_of
 from gateway.errors import BadRequest
 
-__all__ = ["Origin", "Site", "UpstreamHead", "origin_of", "request_head", "request_start"]
+__all__ = ["Origin", "Site", "UpstreamHead", "origin_of", "request_start"]
 
 # Most calls name one of a few paths; longer ones would fill the memory.
 _KNOWN_PATH_BYTES_MAX = 256
 _VIA = b"via: 1.1 budget-gateway\r\n"
-# A length of zero is worth saying only where a body is expected (RFC 9110 8.6).
-_EXPECT_BODY = (b"POST", b"PUT", b"PATCH")
 _PATH = re.compile(rb"/[^\x00-\x20\x7f#]*")
 
 
 class UpstreamHead(Struct, frozen=True, gc=False):
-    """The head of a request as it goes over the wire; ``length`` None is a chunked body."""
+    """The head of a request: its ``request_start``, and how long its body is; None is chunked."""
 
     method: bytes
-    text: bytes
+    start: bytes
     length: int | None
 
 
@@ -42,17 +40,6 @@ def request_start(origin: Origin, method: bytes, raw_path: bytes, lines: bytes) 
         raise BadRequest("CONNECT asks for a tunnel, which this gateway does not open.")
     place = method + b" " + origin.base + path + b" HTTP/1.1\r\nhost: " + origin.authority
     return place + b"\r\n" + lines + _VIA
-
-
-def request_head(method: bytes, start: bytes, body_length: int | None) -> UpstreamHead:
-    """Return the whole head that begins like this; ``body_length`` None makes the body chunked."""
-    if body_length is None:
-        text = start + b"transfer-encoding: chunked\r\n\r\n"
-    elif body_length or method in _EXPECT_BODY:
-        text = b"%bcontent-length: %d\r\n\r\n" % (start, body_length)
-    else:
-        text = start + b"\r\n"
-    return UpstreamHead(method, text, body_length)
 
 
 def _is_path(path: bytes) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from gateway.errors import BadRequest
 from gateway.proxy.origin import UpstreamHead
 
+# A length of zero is worth saying only where a body is expected (RFC 9110 8.6).
+_EXPECT_BODY = (b"POST", b"PUT", b"PATCH")
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -26,11 +28,15 @@ def opening(head: UpstreamHead, first: bytes, *, is_all: bool) -> bytes:
         BadRequest: the body is not as long as its head says. More bytes would be read as another
             request, fewer would let the upstream wait for ever.
     """
-    if head.length is None:
-        return head.text + _chunk(first) + (_LAST_CHUNK if is_all else b"")
-    if len(first) > head.length or (is_all and len(first) < head.length):
-        raise _other_length(head.length)
-    return head.text + first
+    length = head.length
+    if length is None:
+        last = _LAST_CHUNK if is_all else b""
+        return b"%btransfer-encoding: chunked\r\n\r\n%b%b" % (head.start, _chunk(first), last)
+    if len(first) != length and (is_all or len(first) > length):
+        raise _other_length(length)
+    if length or head.method in _EXPECT_BODY:
+        return b"%bcontent-length: %d\r\n\r\n%b" % (head.start, length, first)
+    return head.start + b"\r\n"
 
 
 async def remainder(

@@ -90,20 +90,31 @@ class Upstreams:
             UpstreamTimeout: no head came in ``read_s``; the call may have run.
             BadRequest: the body is not as long as its head says.
         """
-        first, rest = (body, None) if isinstance(body, bytes) else await begun(body)
-        text = opening(head, first, is_all=rest is None)
-        parts = remainder(head, first, rest) if rest is not None else None
-        pool = self._pool(origin.site)
+        parts = None
+        if isinstance(body, bytes):
+            text = opening(head, body, is_all=True)
+        else:
+            first, rest = await begun(body)
+            text = opening(head, first, is_all=rest is None)
+            parts = remainder(head, first, rest) if rest is not None else None
+        pool = self._pools.get(origin.site) or self._new_pool(origin.site)
         connection = pool.take() or await pool.get(timeouts.connect_s)
         on_sending()
-        try:
-            return await connection.exchange(head.method, text, parts, timeouts)
-        except UpstreamBroken:
-            silent = connection.reused and not connection.heard
-            if not silent or parts is not None or head.method not in _IDEMPOTENT:
-                raise
-        connection = await self._pool(origin.site).get(timeouts.connect_s)
-        return await connection.exchange(head.method, text, None, timeouts)
+        is_repeat = False
+        while True:
+            answered = connection.ask(head.method, text, parts, timeouts)
+            try:
+                return await answered
+            except BaseException as fault:
+                connection.leave(answered)
+                silent = connection.reused and not connection.heard
+                if is_repeat or not silent or not isinstance(fault, UpstreamBroken):
+                    raise
+                if parts is not None or head.method not in _IDEMPOTENT:
+                    raise
+            is_repeat = True
+            pool = self._pools.get(origin.site) or self._new_pool(origin.site)
+            connection = await pool.get(timeouts.connect_s)
 
     async def close(self) -> None:
         """Close every connection; calls that are on fail."""
@@ -113,10 +124,7 @@ class Upstreams:
         for pool in pools:
             await pool.close()
 
-    def _pool(self, site: Site) -> "_Pool":
-        pool = self._pools.get(site)
-        if pool is not None:
-            return pool
+    def _new_pool(self, site: Site) -> "_Pool":
         if self._closed:
             raise UpstreamUnreachable(_STOPPED)
         # Pools without a connection are those of agents that were moved or are never called.
@@ -231,15 +239,13 @@ class _Pool:
         return connection
 
     def _pass_on(self, connection: UpstreamConnection) -> None:
-        if connection.is_made:
-            self._free(connection)
-        else:
+        if not connection.is_made:
             self._lose(connection)
+        elif connection in self.connections:
+            self._free(connection)
 
     def _free(self, connection: UpstreamConnection) -> None:
-        if connection not in self.connections:
-            return
-        waiter = self._next_waiter()
+        waiter = self._next_waiter() if self.waiting else None
         if waiter is None:
             self.idle.append(connection)
         else:

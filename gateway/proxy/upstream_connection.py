@@ -49,9 +49,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
+        # Of the call that is on.
+        self._method: bytes | None = None
+        # Of answers with an unknown head. Making one takes as long as reading a small answer.
         self._parser: AnswerParser | None = None
-        # Making one takes as long as reading a small answer.
-        self._spare: AnswerParser | None = None
         self._timeouts = Timeouts()
         self._answered: asyncio.Future[Answer] = self._loop.create_future()
         self._answer: Answer | None = None
@@ -76,48 +77,53 @@ class UpstreamConnection(asyncio.Protocol):
         transport = self._transport
         return transport is not None and not transport.is_closing() and not self._poll.poll(0)
 
-    async def exchange(
+    def ask(
         self,
         method: bytes,
         opening: bytes,
         parts: AsyncIterator[bytes] | None,
         timeouts: Timeouts,
-    ) -> Answer:
-        """Send a request and return its answer as soon as its head is there.
+    ) -> "asyncio.Future[Answer]":
+        """Send a request; its answer comes with its head. Who stops waiting must ``leave`` it.
 
         ``parts`` follow the opening, meanwhile and, where the upstream answers early, on until
-        the answer is complete. What they raise is raised here, or by the answer's chunks.
+        the answer is complete. What they raise, UpstreamBroken, or UpstreamTimeout where no head
+        comes in ``read_s`` takes the place of the answer, or is raised by its chunks.
 
         Raises:
             UpstreamUnreachable: the connection was closed before anything was sent.
-            UpstreamBroken: it was closed later, or the answer is not valid.
-            UpstreamTimeout: no head came within ``read_s`` after the request was sent.
         """
-        if self._transport is None or self._transport.is_closing():
+        transport = self._transport
+        if transport is None or transport.is_closing():
             raise UpstreamUnreachable("The connection was closed before anything was sent.")
         self.heard = False
+        self._method = method
         self._timeouts = timeouts
-        answered: asyncio.Future[Answer] = self._loop.create_future()
-        self._answered = answered
-        self._parser = self._next_parser(method)
+        self._answered = answered = self._loop.create_future()
         try:
-            self._transport.write(opening)
+            transport.write(opening)
             if parts is None:
                 self._alarm.expect(timeouts.read_s)
             else:
-                self._sender = self._loop.create_task(self._send(self._transport, parts))
+                self._sender = self._loop.create_task(self._send(transport, parts))
                 self._sender.add_done_callback(self._sent)
-            return await answered
         except BaseException:
-            # When the answer came just before the caller was cancelled, another call is on: maybe
-            # with the same parser, never with the same future.
-            if self._parser is not None and self._answered is answered:
-                self.abort()
+            self.abort()
             raise
+        return answered
+
+    def leave(self, answered: "asyncio.Future[Answer]") -> None:
+        """Close the socket where the call that waits for this is on.
+
+        When its answer came just before its caller was cancelled, another call may be on: never
+        with the same future.
+        """
+        if self._method is not None and self._answered is answered:
+            self.abort()
 
     def abort(self) -> None:
         """Close the socket now; whatever was going on is over, and nobody is told but the pool."""
-        self._parser = self._answer = None
+        self._method = self._answer = None
         self._alarm.rest()
         if self._sender is not None:
             self._sender.cancel()
@@ -126,11 +132,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def fail(self, fault: Exception) -> None:
         """Close the socket now; what was going on, if anything was, fails with this."""
-        parser, answer = self._parser, self._answer
+        method, answer = self._method, self._answer
         self.abort()
         if answer is not None:
             answer.fail(fault)
-        elif parser is not None and not self._answered.done():
+        elif method is not None and not self._answered.done():
             self._answered.set_exception(fault)
 
     def read_on(self) -> None:
@@ -163,13 +169,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what has come and hand it over; what nobody asked for closes the connection."""
-        parser = self._parser
-        if parser is None:
+        method = self._method
+        if method is None:
             self.abort()
             return
-        is_begin, self.heard = not self.heard, True
-        if is_begin and self._is_known(parser, data):
-            return
+        parser = self._parser if self.heard else None
+        if parser is None:
+            self.heard = True
+            # What a connection says of itself is read in its first answer.
+            if self.reused and self._is_known(data):
+                return
+            parser = self._parser = self._parser or AnswerParser(method)
+            parser.begin(method)
         try:
             parser.feed(data)
         except UpstreamError as fault:
@@ -192,10 +203,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._on_lost(self)
 
     def _end(self, error: Exception | None) -> None:
-        parser = self._parser
+        parser = self._parser if self.heard and self._method is not None else None
         if parser is not None and parser.ends_with_connection and error is None:
             self._complete(parser)
-        elif parser is not None:
+        elif self._method is not None:
             self.fail(UpstreamBroken(f"The upstream closed the connection: {error or 'no more'}."))
         self.abort()
 
@@ -213,22 +224,24 @@ class UpstreamConnection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
-    def _is_known(self, parser: AnswerParser, data: bytes) -> bool:
+    def _is_known(self, data: bytes) -> bool:
         """Take an answer that came whole and has a known head; say whether this is one."""
-        # What a connection says of itself is read in its first answer.
-        found = self._known_heads.find(data) if self.reused else None
-        if found is None or found[2] != len(data):
+        found = self._known_heads.find(data)
+        if found is None or len(found[2]) != found[1]:
             return False
-        self._parser = None
-        head, begins, ends = found
+        head, length, body = found
+        self._method = None
         # Known is all of a head but the length that it states.
-        self._give(Answer(resized(head, ends - begins), data[begins:]))
-        self._retire(parser, reusable=self._sender is None)
+        self._give(Answer(head if head.length == length else resized(head, length), body))
+        self._retire(reusable=self._sender is None)
         return True
 
     def _complete(self, parser: AnswerParser, data: bytes = b"") -> None:
         """Give the rest to the caller; ``data`` came last, and may be all of the answer."""
-        answer, self._parser, self._answer = self._answer, None, None
+        answer, self._method, self._answer = self._answer, None, None
+        if parser.method == b"HEAD":
+            # After the answer to it llhttp still waits for a body.
+            self._parser = None
         if answer is None:
             head = read_answer_head(parser.status, parser.headers)
             # An interim answer before it would be taken for its head.
@@ -240,32 +253,22 @@ class UpstreamConnection(asyncio.Protocol):
             answer.finish()
         if not self.reused:
             self._keepalive_s = min(self._keepalive_s, parser.keepalive_s - _HINT_MARGIN_S)
-        self._retire(parser, reusable=parser.reusable and self._sender is None)
+        self._retire(reusable=parser.reusable and self._sender is None)
 
     def _give(self, answer: Answer) -> None:
         if not self._answered.done():
             self._answered.set_result(answer)
 
-    def _retire(self, parser: AnswerParser, *, reusable: bool) -> None:
+    def _retire(self, *, reusable: bool) -> None:
         """Give this connection back, if it can carry another request."""
         if not reusable or self._keepalive_s <= 0:
             self.abort()
             return
         self.reused = True
-        # After the answer to HEAD llhttp still waits for a body.
-        self._spare = parser if parser.method != b"HEAD" else None
-        self.read_on()
+        if self._paused:
+            self.read_on()
         self._alarm.expect(self._keepalive_s)
         self._on_free(self)
-
-    def _next_parser(self, method: bytes) -> AnswerParser:
-        parser, self._spare = self._spare, None
-        if parser is None:
-            return AnswerParser(method)
-        # One that a known answer has left unused is as good as begun.
-        if parser.status or parser.method != method:
-            parser.begin(method)
-        return parser
 
     async def _send(self, transport: asyncio.Transport, parts: AsyncIterator[bytes]) -> None:
         """Send a body as it comes; only an upstream that takes nothing is short of time."""
@@ -287,11 +290,11 @@ class UpstreamConnection(asyncio.Protocol):
         fault = task.exception()
         if isinstance(fault, Exception):
             self.fail(fault)
-        elif self._parser is not None and self._answer is None:
+        elif self._method is not None and self._answer is None:
             self._alarm.expect(self._timeouts.read_s)
 
     def _ring(self) -> None:
-        if self._parser is None:
+        if self._method is None:
             self.abort()
         else:
             self.fail(UpstreamTimeout("The upstream did not answer, or go on, in time."))

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamError
-from gateway.proxy.origin import origin_of, request_head, request_start
+from gateway.proxy.origin import UpstreamHead, origin_of, request_start
 from gateway.proxy.upstream import Upstreams
 from tests.proxy.gateways import PlaneGateway
 from tests.proxy.wire import request, wire
@@ -50,7 +50,7 @@ async def _ask(
 ) -> tuple[int, bytes]:
     """Return status and body of an answer."""
     origin = origin_of(stub.url)
-    head = request_head(method, request_start(origin, method, b"/x", b""), 0)
+    head = UpstreamHead(method, request_start(origin, method, b"/x", b""), 0)
     answer = await upstreams.send(origin, head, b"", QUICK)
     try:
         return answer.head.status, b"".join([chunk async for chunk in answer.chunks()])
@@ -60,7 +60,7 @@ async def _ask(
 
 async def _media_type_and_body(upstreams: Upstreams, stub: StubUpstream) -> tuple[bytes, bytes]:
     origin = origin_of(stub.url)
-    head = request_head(b"GET", request_start(origin, b"GET", b"/x", b""), 0)
+    head = UpstreamHead(b"GET", request_start(origin, b"GET", b"/x", b""), 0)
     answer = await upstreams.send(origin, head, b"", QUICK)
     body = b"".join([chunk async for chunk in answer.chunks()])
     return answer.head.by_name[b"content-type"], body
@@ -228,7 +228,7 @@ async def test_known_answer_before_the_request_was_sent_costs_the_connection(
     origin = origin_of(stub.url)
     start = request_start(origin, b"POST", b"/x", b"")
     await _ask(upstreams, stub)
-    answer = await upstreams.send(origin, request_head(b"POST", start, 2), body(), QUICK)
+    answer = await upstreams.send(origin, UpstreamHead(b"POST", start, 2), body(), QUICK)
     chunks = [chunk async for chunk in answer.chunks()]
     answer.close()
 
@@ -295,7 +295,7 @@ async def test_cancelled_call_leaves_the_next_one_alone(
         raw_answer(answer.replace(b"OK", b"Fine") + b"2"),
     )
     origin = origin_of(stub.url)
-    head = request_head(b"POST", request_start(origin, b"POST", b"/x", b""), 0)
+    head = UpstreamHead(b"POST", request_start(origin, b"POST", b"/x", b""), 0)
 
     async def ask() -> bytes:
         return (await upstreams.send(origin, head, b"", QUICK)).body or b""
@@ -303,7 +303,7 @@ async def test_cancelled_call_leaves_the_next_one_alone(
     await ask()
     first = asyncio.create_task(ask())
     await until(lambda: stub.executions == 2, "the first call to run")
-    pool: Any = upstreams._pool(origin.site)
+    pool: Any = upstreams._pools[origin.site]
     [connection] = pool.connections
     free = connection._on_free
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from gateway.proxy.origin import Origin, UpstreamHead, origin_of, request_head, request_start
+from gateway.proxy.origin import Origin, UpstreamHead, origin_of, request_start
 from gateway.proxy.upstream import Upstreams
 from tests.stub_upstream import StubUpstream, stub_upstream
 from tests.upstream_answers import Answering, die, hang, openai_chat, openai_chat_events, sse_answer
@@ -16,7 +16,7 @@ BODY = b'{"model":"gpt-4o-mini"}'
 
 
 def _head(origin: Origin, path: bytes, lines: bytes) -> UpstreamHead:
-    return request_head(b"POST", request_start(origin, b"POST", path, lines), len(BODY))
+    return UpstreamHead(b"POST", request_start(origin, b"POST", path, lines), len(BODY))
 
 
 async def call(upstreams: Upstreams, stub: StubUpstream) -> tuple[int, bytes]:
