@@ -26,8 +26,9 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
 
+# Each process has servers of its own, so more of them than cores would only wait for each other.
 test: lint
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4
 
 # Two minutes: the gateway beside bare uvicorn and a naive gateway, and the time of the scripts.
 bench: $(VENV)/.dev

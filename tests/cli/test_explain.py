@@ -128,7 +128,7 @@ async def test_entry_kept_aside_is_told(command: Run, acme: JournalPump, clients
 @pytest.mark.parametrize(
     ("id", "code", "sentence"),
     [
-        (str(ULID()), 3, "Nothing is known of"),
+        pytest.param(str(ULID()), 3, "Nothing is known of", id="unknown"),
         ("01J", 2, "id is '01J'"),
         ("8" * 26, 2, "expected a Budget-Request-Id"),
         ("U" * 26, 2, "expected a Budget-Request-Id"),
