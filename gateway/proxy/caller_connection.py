@@ -42,6 +42,7 @@ class CallerConnection(HttpToolsProtocol):
     # Whether a message has ended in what is read now: what is behind it is not all of a head.
     _has_ended = False
     _has_offer = False
+    _takes_more = True
     _head_bytes = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -49,6 +50,8 @@ class CallerConnection(HttpToolsProtocol):
         # Only an app that takes arrivals has both.
         self._known: KnownHeads[Target] | None = getattr(self.app, "known_heads", None)
         self._runners: Runners | None = getattr(self.app, "runners", None)
+        # The one before the last that was parsed, which that one waits for while it runs.
+        self._previous: RequestResponseCycle | None = None
         # Rings when what must come next does not come in time: a head, or more of a body.
         self._alarm = Alarm(self.loop, self._ring)
 
@@ -68,6 +71,7 @@ class CallerConnection(HttpToolsProtocol):
             self._has_offer = self._get_upgrade() != _WEBSOCKET
         if not self._has_offer:
             self._alarm.expect(self.timeout_keep_alive)
+            self._previous = self.cycle
             super().on_headers_complete()
             if self.parser.get_http_version() == "1.0":
                 cycle: Any = self.cycle
@@ -131,7 +135,7 @@ class CallerConnection(HttpToolsProtocol):
         elif self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
-            self._refuse(Problem("bad_request", "The rest of the request did not come in time."))
+            self._end_with(Problem("bad_request", "The rest of the request did not come in time."))
 
     def data_received(self, data: bytes) -> None:
         """Read on: the body of a known head, a known head, or what must be parsed."""
@@ -175,6 +179,8 @@ class CallerConnection(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         """Read on, and refuse what is no HTTP or a head that has grown too long."""
+        if not self._takes_more:
+            return
         self._unknown, self._at_head = (data if self._at_head else b""), False
         self._has_ended = False
         unread = self._read(data)
@@ -184,7 +190,7 @@ class CallerConnection(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
                 detail = f"A head must be below {HEAD_BYTES_MAX} bytes."
-                self._refuse(Problem("headers_too_large", detail))
+                self._end_with(Problem("headers_too_large", detail))
 
     def _read(self, data: bytes) -> bytes:
         """Read on; return what must be read once more."""
@@ -213,19 +219,19 @@ class CallerConnection(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def _end_with(self, problem: Problem) -> None:
-        """Refuse what the parser does not take, after the answers to all that came whole."""
+        """Refuse what is not taken, after the answers to all that came whole; read no more."""
+        if self.pipeline and self.cycle.more_body and self._previous is not None:
+            # It is the last in the queue, and will never be whole.
+            self.pipeline.popleft()
+            self.cycle = self._previous
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             self._refuse(problem)
         else:
-            # It takes nothing more from here on.
-            self.cycle.keep_alive = False
+            self.cycle.keep_alive, self._takes_more = False, False
 
     def _refuse(self, problem: Problem) -> None:
-        # In the middle of an answer that is on its way it would be read as a part of it, and
-        # before one as the answer to another request.
-        cycle = self.cycle
-        is_idle = cycle is None or cycle.response_complete
-        if is_idle or (cycle.more_body and not (cycle.response_started or self.pipeline)):
+        # In the middle of an answer that is on its way it would be read as a part of it.
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             headers, body = render(problem, Tongue(), new_id())
             lines = b"".join(b"%b: %b\r\n" % header for header in headers)
             status = b"HTTP/1.1 %d Refused\r\n" % problem.status

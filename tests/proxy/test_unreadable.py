@@ -5,9 +5,11 @@ U2 a request that breaks off in its body is told so, runs nowhere and costs noth
 U3 a body must go on coming, and holds nothing when it does not
 U4 time does not count while it is for us to read on
 U5 who stands before us cannot have read another host or another body than we do
+U6 what comes behind the end of what is read is not kept
 """
 
 import asyncio
+import select
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +20,7 @@ import pytest
 
 from tests.proxy import acme
 from tests.proxy.gateways import PlaneGateway
-from tests.proxy.wire import request, wire
+from tests.proxy.wire import Wire, request, wire
 from tests.stub_upstream import StubUpstream
 from tests.until import until
 from tests.upstream_answers import raw_answer
@@ -32,6 +34,19 @@ CHUNKED = "Transfer-Encoding: chunked"
 def _idle_at_most(gateway: PlaneGateway, seconds: float) -> None:
     listener: Any = gateway.plane.listeners[0][0]
     listener.config.timeout_keep_alive = seconds
+
+
+def _connections(gateway: PlaneGateway) -> list[Any]:
+    listener: Any = gateway.plane.listeners[0][0]
+    return list(listener.server_state.connections)
+
+
+def _is_read(gateway: PlaneGateway, caller: Wire) -> bool:
+    """Say whether nothing waits to be read: else the end of a connection would be a reset."""
+    sockets = [found.transport.get_extra_info("socket") for found in _connections(gateway)]
+    return caller.is_sent and not any(
+        select.select([found.fileno()], [], [], 0)[0] for found in sockets
+    )
 
 
 def _is_over(instant_s: float) -> bool:
@@ -239,22 +254,48 @@ async def test_blanks_around_a_transfer_coding_mean_nothing(
     assert upstream.requests[0].body == b"{}"
 
 
+@pytest.mark.parametrize("waiting", [0, 1], ids=["behind one", "behind two"])
 @pytest.mark.parametrize(
     "behind",
-    [b"GET / HTTP/1.1\r\nX: " + b"x" * 66_000, request(PATH, CHUNKED) + b"zz\r\n"],
+    [b"GET / HTTP/1.1\r\nX: " + b"x" * 300_000, request(PATH, CHUNKED) + b"zz\r\n"],
     ids=["head", "body"],
 )
-async def test_no_other_answer_is_taken_for_that_of_a_running_call(
-    gateway: PlaneGateway, upstream: StubUpstream, behind: bytes
+async def test_running_call_is_answered_before_what_breaks_behind_it(
+    gateway: PlaneGateway, upstream: StubUpstream, behind: bytes, waiting: int
 ) -> None:
-    """U1: a refusal of what comes behind it is not told in its place; the connection ends."""
+    """U1: in its own words, like all that came whole; then the connection ends."""
+    whole = request(PATH, "Content-Length: 0")
+    goes_on = asyncio.Event()
+    upstream.answers(raw_answer(goes_on, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"))
+
+    async with wire(gateway.port) as caller:
+        await caller.send(whole)
+        await until(lambda: upstream.executions == 1, "the call to run")
+        await caller.send(whole * waiting + behind)
+        await until(lambda: _is_read(gateway, caller), "all that was sent to be read")
+        goes_on.set()
+        answers = await caller.rest()
+    await gateway.settled()
+
+    assert answers.count(b"HTTP/1.1 200 ") == answers.count(b"HTTP/1.1 ") == 1 + waiting
+    assert upstream.executions == 1 + waiting
+
+
+async def test_nothing_is_kept_of_what_comes_behind_the_end(
+    gateway: PlaneGateway, upstream: StubUpstream
+) -> None:
+    """U6: neither of a head that is too long, for as long as the call before it runs."""
     goes_on = asyncio.Event()
     upstream.answers(raw_answer(goes_on, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"))
 
     async with wire(gateway.port) as caller:
         await caller.send(request(PATH, "Content-Length: 0"))
         await until(lambda: upstream.executions == 1, "the call to run")
-        await caller.send(behind)
-        assert await caller.rest() == b""
+        await caller.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 300_000)
+        await caller.send(b"\r\n" + b"Y: y\r\n" * 1000)
+        await until(lambda: _is_read(gateway, caller), "all that was sent to be read")
+        kept = [len(found.headers) for found in _connections(gateway)]
         goes_on.set()
-    await gateway.settled()
+        await caller.rest()
+
+    assert max(kept) < 10

@@ -21,6 +21,11 @@ class Wire:
         self._writer.write(data)
         await self._writer.drain()
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether the other side has got all that was written."""
+        return not self._writer.transport.get_write_buffer_size()
+
     async def until(self, end: bytes) -> bytes:
         """Read until these bytes have come; return all that came up to and with them."""
         async with asyncio.timeout(_WAIT_S):
