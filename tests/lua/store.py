@@ -159,6 +159,21 @@ class Store:
             if int(number) and not name.endswith((b".warned", b".denied"))
         }
 
+    async def contents(self) -> dict[str, Any]:
+        """Return all that the server holds: fields and members by themselves, but for the clock."""
+        found: dict[str, Any] = {}
+        for key in await self.client.keys("bg:*"):
+            kind, parts = await self.client.type(key), {}
+            if kind == b"hash":
+                parts = await self.client.hgetall(key)
+            elif kind == b"zset":
+                parts = dict(await self.client.zrange(key, 0, -1, withscores=True))
+            else:
+                look = self.client.xrange if kind == b"stream" else self.client.get
+                found[key.decode()] = await look(key)
+            found |= {f"{key.decode()} {part.decode()}": value for part, value in parts.items()}
+        return found
+
     async def journal(self, *kinds: str) -> list[dict[str, str]]:
         """Return the journal entries, of some kinds where they are named."""
         entries = [

@@ -1,11 +1,16 @@
 """reserve.lua decides on money: precedence, modes, overrides, warnings, rates.
 
-M1 DENIED where limit + credit - spent is too small, BUSY where only holds are in the way
-M2 a refusal changes no counter and is told with the numbers of the budget that refuses
-M3 the org refuses before the agent, the longer window before the shorter, DENIED before BUSY
-M4 soft and shadow admit; the first denial and the first warning are journaled once per limit
-M5 overrides only raise, and only until a valid instant in the future
-M6 ceilings per call, open calls and calls per minute hold in the same call
+Who is admitted at all: R1 to R8, in test_reserve.py. Here:
+
+R9 DENIED where limit + credit - spent is too small, BUSY where only holds are in the way
+R10 the org refuses before the agent, the longer window before the shorter, DENIED before BUSY
+R11 a hold is told the tightest budget; none is one without a limit
+R12 soft and shadow budgets admit, and the journal says what a hard one would have denied
+R13 the first denial and the first warning are journaled once per limit
+R14 overrides only raise, and only until a valid instant in the future
+R15 ceilings per call, open calls and calls per minute hold in the same call
+
+The same decisions as the domain makes them: test_chain.py.
 """
 
 import json
@@ -14,6 +19,7 @@ import pytest
 
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX
 from gateway.domain.reservation import Denied, Held, Refused
+from tests.lua.calls import TOTAL, call, hold
 from tests.lua.store import ORG, Store, cents
 
 ACTIVE = {"status": "active"}
@@ -26,7 +32,7 @@ def limits(**fields: str) -> dict[str, str]:
 
 
 async def test_denied_and_busy_tell_what_is_missing(store: Store) -> None:
-    """M1 M2: a full budget is DENIED, one that waits for holds is BUSY, with its numbers."""
+    """R9: a full budget is DENIED, one that waits for holds is BUSY, with its numbers."""
     await store.limits(limits(org_month="10"))
     ask, held = await store.held(cents(4))
     await store.settle(ask, held, cents(4))
@@ -43,6 +49,15 @@ async def test_denied_and_busy_tell_what_is_missing(store: Store) -> None:
     assert isinstance(await store.reserve(cents(1)), Held)
 
 
+async def test_counter_never_passes_the_exact_range(store: Store) -> None:
+    """R9: even without a limit, what would pass 2^53-1 microcents is DENIED."""
+    await store.limits(limits(org_month="none"))
+    await store.held(AMOUNT_MICROCENTS_MAX - 1)
+
+    assert isinstance(await store.reserve(2), Denied)
+    assert isinstance(await store.reserve(1), Held)
+
+
 @pytest.mark.parametrize(
     ("fields", "budget"),
     [
@@ -54,7 +69,7 @@ async def test_denied_and_busy_tell_what_is_missing(store: Store) -> None:
     ],
 )
 async def test_precedence(store: Store, fields: dict[str, str], budget: str) -> None:
-    """M3: the org refuses before the agent, and the longer window before the shorter."""
+    """R10: the org refuses before the agent, and the longer window before the shorter."""
     await store.limits(fields)
 
     outcome = await store.reserve(cents(2))
@@ -64,7 +79,7 @@ async def test_precedence(store: Store, fields: dict[str, str], budget: str) -> 
 
 
 async def test_denied_outranks_busy(store: Store) -> None:
-    """M3: an agent's full budget is told before the org's that only waits for holds."""
+    """R10: an agent's full budget is told before the org's that only waits for holds."""
     await store.limits(limits(org_month="10", agent_researcher_day="3"))
     await store.held(cents(8), agent="writer")
 
@@ -75,7 +90,7 @@ async def test_denied_outranks_busy(store: Store) -> None:
 
 
 async def test_tightest_budget_is_told(store: Store) -> None:
-    """A hold names the budget with the least left, and what is left of it."""
+    """R11: a hold names the budget with the least left, and what is left of it."""
     await store.limits(limits(org_month="10", agent_researcher_day="3"))
 
     _, held = await store.held(cents(1))
@@ -83,8 +98,23 @@ async def test_tightest_budget_is_told(store: Store) -> None:
     assert (held.budget, held.available_microcents) == ("agent.researcher.day", cents(2))
 
 
+async def test_none_exempts_an_agent(store: Store) -> None:
+    """R11: `none` is no limit: an agent's own none overrules the limit of agent.*."""
+    await store.limits(
+        {
+            **ACTIVE,
+            "org.month.limit_cents": "none",
+            "agent.*.day.limit_cents": "1",
+            "agent.researcher.day.limit_cents": "none",
+        }
+    )
+
+    assert isinstance(await store.reserve(cents(500)), Held)
+    assert isinstance(await store.reserve(cents(2), agent="writer"), Denied)
+
+
 async def test_zero_quote_passes_the_money_checks(store: Store) -> None:
-    """A quote of zero is held even where nothing is left, and meets every other check."""
+    """R9: a quote of zero is held even where nothing is left, and meets every other check."""
     await store.limits(limits(org_month="0"))
 
     assert isinstance(await store.reserve(0), Held)
@@ -93,7 +123,7 @@ async def test_zero_quote_passes_the_money_checks(store: Store) -> None:
 
 @pytest.mark.parametrize("mode", ["soft", "shadow"])
 async def test_soft_and_shadow_admit_and_are_journaled(store: Store, mode: str) -> None:
-    """M4: the call goes through; the journal says once what a hard budget would have denied."""
+    """R12: the call goes through; the journal says once what a hard budget would have denied."""
     await store.limits({**limits(org_month="1"), "org.month.mode": mode})
 
     outcomes = [await store.reserve(cents(2)) for _ in range(3)]
@@ -107,8 +137,19 @@ async def test_soft_and_shadow_admit_and_are_journaled(store: Store, mode: str) 
     ]
 
 
+async def test_soft_budget_does_not_hide_a_hard_one(store: Store) -> None:
+    """R12: a soft budget that is full leaves the decision to the hard ones."""
+    await store.limits(
+        {**limits(org_month="1", agent_researcher_day="2"), "org.month.mode": "soft"}
+    )
+
+    assert isinstance(await store.reserve(cents(2)), Held)
+    assert isinstance(await store.reserve(cents(2)), Denied)
+    assert (await store.budgets.inspect(ORG)).counters["total", "org"].held_microcents == cents(2)
+
+
 async def test_first_denial_is_journaled_once_per_limit(store: Store) -> None:
-    """M4: a raised limit arms the mark again; a repeat under the same limit stays silent."""
+    """R13: a raised limit arms the mark again; a repeat under the same limit stays silent."""
     await store.limits(limits(org_month="1"))
     await store.reserve(cents(2))
     await store.reserve(cents(2))
@@ -121,6 +162,44 @@ async def test_first_denial_is_journaled_once_per_limit(store: Store) -> None:
         cents(1),
         cents(1.5),
     ]
+
+
+async def test_entry_tells_the_denial(store: Store) -> None:
+    """R13: every field of it; it books nothing, and names the budget with its numbers."""
+    await hold(store)
+    await call(store, "credit", store.id(), amount_microcents="2")
+    await store.client.delete("bg:journal")
+    await store.limits({**TOTAL, "org.total.limit_cents": "0.000003"})
+    own_id, reserved_ms = store.id(), str(store.now_ms)
+    await store.at(7)
+
+    await call(store, "reserve", own_id, amount_microcents="6", reserved_ms=reserved_ms)
+
+    [entry] = await store.journal()
+    assert json.loads(entry.pop("detail")) == {
+        "alert": "denied",
+        "budget": "org.total",
+        "window_id": "",
+        "mode": "hard",
+        "limit_microcents": 3,
+        "credit_microcents": 2,
+        "spent_microcents": 0,
+        "held_microcents": 5,
+    }
+    assert entry == {
+        "v": "1",
+        "kind": "alert",
+        "id": own_id,
+        "entry_id": "",
+        "org": ORG,
+        "agent": "researcher",
+        "amount": "0",
+        "counted": "0",
+        "reserved_ms": reserved_ms,
+        "at_ms": str(store.now_ms),
+        "windows": "total",
+        "epoch": "1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -145,7 +224,7 @@ async def test_first_denial_is_journaled_once_per_limit(store: Store) -> None:
 async def test_warning_at_a_share_of_the_limit(
     store: Store, warn_at: str | None, amount: int, warns: bool
 ) -> None:
-    """M4: spent and held together at the share or above it warn, on the answer and once."""
+    """R13: spent and held together at the share or above it warn, on the answer and once."""
     settings = {"org.month.warn_at": warn_at} if warn_at is not None else {}
     await store.limits({**limits(org_month="10"), **settings})
 
@@ -168,7 +247,7 @@ async def test_warning_at_a_share_of_the_limit(
 async def test_override_raises_until_its_end(
     store: Store, override: str, until_s: int | None, amount: int, fits: bool
 ) -> None:
-    """M5: an override is absolute, never lowers, and without a valid end it is ignored."""
+    """R14: an override is absolute, never lowers, and without a valid end it is ignored."""
     fields = {**limits(org_month="10"), "org.month.override_cents": override}
     if until_s is not None:
         fields["org.month.override_until"] = str(store.now_ms // 1000 + until_s)
@@ -179,7 +258,7 @@ async def test_override_raises_until_its_end(
 
 @pytest.mark.parametrize("until", ["soon", "-1", "1e12", "999999999999", ""])
 async def test_override_without_a_valid_end_is_ignored(store: Store, until: str) -> None:
-    """M5: an end that cannot be read never makes a budget wider."""
+    """R14: an end that cannot be read never makes a budget wider."""
     await store.limits(
         {
             **limits(org_month="10"),
@@ -193,7 +272,7 @@ async def test_override_without_a_valid_end_is_ignored(store: Store, until: str)
 
 @pytest.mark.parametrize("field", ["org.per_call_cents", "agent.*.per_call_cents"])
 async def test_ceiling_per_call(store: Store, field: str) -> None:
-    """M6: one call above the ceiling is refused, whatever the budgets have left."""
+    """R15: one call above the ceiling is refused, whatever the budgets have left."""
     await store.limits({**limits(org_month="10"), field: "2"})
 
     outcome = await store.reserve(cents(2.000001))
@@ -204,7 +283,7 @@ async def test_ceiling_per_call(store: Store, field: str) -> None:
 
 
 async def test_concurrency_counts_open_calls(store: Store) -> None:
-    """M6: the call beyond the number of open ones is refused until one of them ends."""
+    """R15: the call beyond the number of open ones is refused until one of them ends."""
     await store.limits({**limits(org_month="10"), "agent.*.concurrency": "2"})
     ask, held = await store.held(0)
     await store.held(0)
@@ -219,7 +298,7 @@ async def test_concurrency_counts_open_calls(store: Store) -> None:
 
 
 async def test_rate_admits_a_full_minute_at_once(store: Store) -> None:
-    """M6: rpm calls may come at once; the next one fits when its share of the minute is over."""
+    """R15: rpm calls may come at once; the next one fits when its share of the minute is over."""
     await store.limits({**limits(org_month="10"), "org.rpm": "3"})
     ask, _ = await store.held(0)
     await store.held(0)
@@ -236,28 +315,8 @@ async def test_rate_admits_a_full_minute_at_once(store: Store) -> None:
 
 
 async def test_refusal_uses_no_rate(store: Store) -> None:
-    """M6: only admissions consume; a denied call leaves the rate as it was."""
+    """R15: only admissions consume; a denied call leaves the rate as it was."""
     await store.limits({**limits(org_month="1"), "org.rpm": "1"})
 
     assert isinstance(await store.reserve(cents(2)), Denied)
     assert isinstance(await store.reserve(cents(1)), Held)
-
-
-async def test_counter_never_passes_the_exact_range(store: Store) -> None:
-    """M1: even without a limit, what would pass 2^53-1 microcents is DENIED."""
-    await store.limits(limits(org_month="none"))
-    await store.held(AMOUNT_MICROCENTS_MAX - 1)
-
-    assert isinstance(await store.reserve(2), Denied)
-    assert isinstance(await store.reserve(1), Held)
-
-
-async def test_soft_budget_does_not_hide_a_hard_one(store: Store) -> None:
-    """M4: a soft budget that is full leaves the decision to the hard ones."""
-    await store.limits(
-        {**limits(org_month="1", agent_researcher_day="2"), "org.month.mode": "soft"}
-    )
-
-    assert isinstance(await store.reserve(cents(2)), Held)
-    assert isinstance(await store.reserve(cents(2)), Denied)
-    assert (await store.budgets.inspect(ORG)).counters["total", "org"].held_microcents == cents(2)

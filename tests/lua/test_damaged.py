@@ -1,21 +1,26 @@
-"""A counter that somebody has made no integer is an error, and nothing is counted twice for it.
+"""A key that somebody has damaged is an error, and nothing is counted twice for it.
 
-D1 an end is said once, whatever becomes of the counters: what is missing is the ledger's to repair
-D2 a repair or correction that cannot be counted is not applied, and may be repeated
+D1 an end is said once, where a counter is no integer: what is missing is the ledger's to repair
+D2 a repair or correction that meets no integer is not applied, and may be repeated
+D3 a change that fails at a key of another type is not taken for applied, and may be repeated
+D4 without a journal of the right type no money moves, and the same call may be repeated
+D5 limits that are no hash warn of nothing: what has ended does not fail half done
 """
 
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec import structs
 from redis.exceptions import ResponseError
 
-from gateway.budgets.changes import Correction, Repair
+from gateway.budgets.changes import Correction, Credit, Repair
 from gateway.domain.reservation import Ask, Held
 from gateway.errors import StoreError
 from tests.lua.store import ORG, Store, cents
 
 LIMITS = {"status": "active", "org.month.limit_cents": "100"}
 TOTAL = "bg:{acme}:spend:total"
+WINDOWS = "day:2037-11-22,month:2037-11,total"
 
 End = Callable[[Store, Ask, Held], Awaitable[object]]
 
@@ -84,3 +89,91 @@ async def test_change_that_meets_no_integer_is_not_applied(store: Store) -> None
     assert words == ["OK", "OK"]
     for window in ("month:2037-11", "total"):
         assert (await store.spend(window))["org.spent"] == cents(6)
+
+
+@pytest.mark.parametrize("verb", ["credit", "correct", "repair"])
+async def test_change_that_fails_is_not_taken_for_applied(store: Store, verb: str) -> None:
+    """D3: after a fault of the store the same change is applied, once."""
+    await store.held(cents(1))
+    total = await store.client.dump("bg:{acme}:spend:total")
+    await store.client.set("bg:{acme}:spend:total", "not a hash")
+    id = store.id()
+    changes = {
+        "credit": Credit(id, ORG, "org", "total", "", 5),
+        "correct": Correction(id, ORG, "researcher", store.id(), WINDOWS, 5, b"{}"),
+        "repair": Repair(id, ORG, (("total", "org", 5),)),
+    }
+    apply = getattr(store.budgets, verb)
+
+    with pytest.raises(ResponseError):
+        await apply(changes[verb])
+    await store.client.delete("bg:{acme}:spend:total")
+    await store.client.restore("bg:{acme}:spend:total", 0, total)
+
+    assert [await apply(changes[verb]) for _ in range(2)] == ["OK", "DONE"]
+    assert 5 in (await store.spend()).values()
+
+
+@pytest.mark.parametrize("verb", ["settle", "expire", "extend"])
+async def test_end_waits_for_a_journal(store: Store, verb: str) -> None:
+    """D4: with a journal of another type nothing ends; afterwards the same call ends it, once."""
+    await store.limits({"status": "active", "org.month.limit_cents": "10"})
+    ask, held = await store.held(cents(5))
+    await store.client.set("bg:journal", "not a stream")
+    await store.at(60_000)
+    more = structs.replace(ask, amount_microcents=cents(9))
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "settle": lambda: store.settle(ask, held, cents(9)),
+        "expire": lambda: store.budgets.expire(ORG, WINDOWS, [ask.id]),
+        "extend": lambda: store.budgets.extend(more, held.windows),
+    }
+    before = [await store.spend(window) for window in WINDOWS.split(",")]
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await calls[verb]()
+    after = [await store.spend(window) for window in WINDOWS.split(",")]
+    open_count = await store.client.hlen("bg:{acme}:holds")
+    await store.client.delete("bg:journal")
+    await calls[verb]()
+
+    assert after == before
+    assert open_count == 1
+    assert len(await store.journal("settle", "expire", "alert")) == (2 if verb == "settle" else 1)
+
+
+@pytest.mark.parametrize("verb", ["credit", "correct"])
+async def test_change_waits_for_a_journal(store: Store, verb: str) -> None:
+    """D4: with a journal of another type nothing changes; afterwards it is applied, once."""
+    await store.held(cents(1))
+    await store.client.set("bg:journal", "not a stream")
+    before, id = await store.spend(), store.id()
+    changes = {
+        "credit": Credit(id, ORG, "org", "total", "", 5),
+        "correct": Correction(id, ORG, "researcher", store.id(), WINDOWS, 5, b"{}"),
+    }
+    apply = getattr(store.budgets, verb)
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await apply(changes[verb])
+    after = await store.spend()
+    await store.client.delete("bg:journal")
+
+    assert after == before
+    assert [await apply(changes[verb]) for _ in range(2)] == ["OK", "DONE"]
+    assert [entry["amount"] for entry in await store.journal(verb)] == ["5"]
+
+
+@pytest.mark.parametrize("verb", ["settle", "correct"])
+async def test_limits_of_another_type_do_not_stop_an_end(store: Store, verb: str) -> None:
+    """D5: it answers, and counts its write."""
+    ask, held = await store.held(cents(1))
+    await store.client.delete("bg:{acme}:limits")
+    await store.client.set("bg:{acme}:limits", "x")
+    seq = int(await store.client.hget("bg:{acme}:meta", "seq"))
+    change = Correction(store.id(), ORG, ask.agent, ask.id, held.windows, cents(1), b"{}")
+
+    if verb == "settle":
+        assert (await store.settle(ask, held, cents(2))).status == "SETTLED"
+    else:
+        assert await store.budgets.correct(change) == "OK"
+    assert int(await store.client.hget("bg:{acme}:meta", "seq")) == seq + 1

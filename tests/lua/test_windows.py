@@ -3,7 +3,7 @@
 W1 while a window runs, it is the only one accepted, whatever a gateway proposes
 W2 the next window starts where the last one ended, also when the zone has changed between
 W3 money lands in the windows of its reserve, however late it settles
-W4 counters leave by themselves: 48 hours after a day, 40 days after a month
+W4 counters leave by themselves: 48 hours after the last end of a day, 40 days after a month's
 W5 a limit on a window that the node no longer counts refuses
 """
 
@@ -191,6 +191,22 @@ async def test_counters_leave_by_themselves(store: Store) -> None:
         left_ms = await store.client.pttl(f"bg:{{acme}}:spend:{window}")
         assert abs(left_ms - (ms(end) + days * 24 * HOUR_MS - real_ms)) < 60_000
     assert await store.client.ttl("bg:{acme}:spend:total") == -1
+
+
+async def test_counters_are_kept_48_hours_after_the_new_end(store: Store) -> None:
+    """W4: the key was created for the first end; the second is 11 hours later."""
+    await store.held(1)
+    fields = {"status": "active", "org.month.limit_cents": "1000", "timezone": "Pacific/Niue"}
+    await store.limits(fields)
+    await store.at("2037-11-23T00:00:01Z")
+
+    _, held = await store.held(1)
+
+    assert held.windows.startswith("day:2037-11-22,")
+    left_ms = await store.client.pttl("bg:{acme}:spend:day:2037-11-22")
+    seconds, _ = await store.client.time()
+    end_ms = int(await store.client.hget("bg:{acme}:meta", "day.end"))
+    assert seconds * 1000 + left_ms >= end_ms + 48 * HOUR_MS - 5000
 
 
 async def test_settle_after_the_counters_left_brings_no_key_back(store: Store) -> None:

@@ -1,0 +1,121 @@
+"""repair.lua: counters are made equal to the ledger, by a difference.
+
+P1 each difference changes the spent of one scope in one window, and no entry says so
+P2 it is applied once, by its own id, which is kept for 7 days
+P3 counters that left by their TTL, and an org that is not known, are not brought back
+P4 a place that is no spend key, a malformed scope or amount is named, and nothing is applied
+P5 nothing but what differs is touched
+
+Keys that somebody has damaged: test_damaged.py.
+"""
+
+from typing import cast
+
+import pytest
+
+from gateway.budgets.changes import Repair
+from gateway.budgets.scripts import load_scripts
+from gateway.errors import StoreError
+from tests.lua.calls import call, changed, hold
+from tests.lua.store import FROZEN_CLOCK, ORG, Store, cents
+
+
+async def test_repair_changes_counters_only(store: Store) -> None:
+    """P1: the differences are applied once, and no entry says so."""
+    ask, held = await store.held(cents(5))
+    await store.settle(ask, held, cents(5))
+    changes = (("total", "org", cents(-1)), ("day:2037-11-22", "agent.researcher", cents(2)))
+    change = Repair(store.id(), ORG, changes)
+
+    words = [await store.budgets.repair(change), await store.budgets.repair(change)]
+
+    assert words == ["OK", "DONE"]
+    assert (await store.spend())["org.spent"] == cents(4)
+    assert (await store.spend("day:2037-11-22"))["agent.researcher.spent"] == cents(7)
+    assert len(await store.journal()) == 1
+
+
+async def test_repeated_repair_changes_nothing(store: Store) -> None:
+    """P2: also with another amount."""
+    await hold(store)
+    own_id = store.id()
+    await call(store, "repair", own_id)
+    before = await store.contents()
+
+    assert (await call(store, "repair", own_id, amount_microcents="9"))[0] == b"DONE"
+    assert await store.contents() == before
+
+
+async def test_applied_repair_is_known_for_7_days(store: Store) -> None:
+    """P2: no outbox asks longer, and the key leaves by itself."""
+    own_id = store.id()
+
+    await call(store, "repair", own_id)
+
+    assert 604_790 < await store.client.ttl(f"bg:{{acme}}:applied:{own_id}") <= 604_800
+
+
+async def test_repair_brings_no_key_back(store: Store) -> None:
+    """P3: counters that left by their TTL stay gone."""
+    change = Repair(store.id(), ORG, (("day:2037-10-01", "org", 5),))
+
+    assert await store.budgets.repair(change) == "OK"
+    assert await store.client.exists("bg:{acme}:spend:day:2037-10-01") == 0
+
+
+async def test_repair_of_an_unknown_org_makes_no_org(store: Store) -> None:
+    """P3: its id is all that it leaves."""
+    own_id, before = store.id(), await store.contents()
+
+    said = await store.budgets.repair(Repair(own_id, "globex", (("total", "org", 5),)))
+
+    assert said == "OK"
+    left = {f"{{globex}}:applied:{own_id}", "{globex}:meta seq"}
+    assert changed(before, await store.contents()) == left
+
+
+@pytest.mark.parametrize("place", ["-1", "0", "1", "2", "2.5", "4", "x", ""])
+async def test_repair_changes_spend_keys_only(store: Store, place: str) -> None:
+    """P4: a place that is not one of a spend key is refused, and nothing is applied."""
+    keys = ["bg:{acme}:meta", "bg:{acme}:applied:R1", "bg:{acme}:spend:total"]
+    repair = load_scripts(FROZEN_CLOCK).repair
+
+    reply = await store.wire.submit(repair, keys, ["R1", place, "org", "5"])
+
+    assert reply[:2] == [b"BADARG", b"changes"]
+    assert await store.client.exists("bg:{acme}:applied:R1") == 0
+    assert await store.client.hget("bg:{acme}:meta", "org.spent") is None
+
+
+@pytest.mark.parametrize("amount", ["-0", "1e3", "", "--1", "9007199254740992"])
+async def test_malformed_change_is_refused(store: Store, amount: str) -> None:
+    """P4: an amount that is not a signed integer within the range changes nothing."""
+    change = Repair(store.id(), ORG, (("total", "org", cast(int, amount)),))
+
+    with pytest.raises(StoreError, match="changes"):
+        await store.budgets.repair(change)
+
+
+@pytest.mark.parametrize("scope", ["", "a|b", "org spent"])
+async def test_repair_of_a_malformed_scope_is_refused(store: Store, scope: str) -> None:
+    """P4: no field is made that no scope has; nor is the change before it applied."""
+    await hold(store)
+    own_id, before = store.id(), await store.contents()
+
+    with pytest.raises(StoreError, match="changes"):
+        await store.budgets.repair(Repair(own_id, ORG, (("total", "org", 5), ("total", scope, 5))))
+
+    assert await store.contents() == before
+
+
+async def test_repair_touches_what_differs_only(store: Store) -> None:
+    """P5: not the agents of an org that is repaired, and not what is held or credited."""
+    await store.held(1)
+    await hold(store)
+    await call(store, "credit", store.id())
+    own_id, before = store.id(), await store.contents()
+
+    await call(store, "repair", own_id)
+
+    touched = {"spend:total org.spent", f"applied:{own_id}", "meta seq"}
+    assert changed(before, await store.contents()) == touched
