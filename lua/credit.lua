@@ -33,8 +33,9 @@ local function answer(...)
 end
 
 local bad = bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$', 'org', '^[%w_-]+$',
-    'scope', '^[%w_.-]+$', 'amount_microcents', '^%-?%d+$', 'zone', '^[%w/_+-]+$',
+    'scope', '^.+$', 'amount_microcents', '^%-?%d+$', 'zone', '^[%w/_+-]+$',
     'epoch', '^%w+$', 'window', '^[%w:-]+$', 'proposal', '^[%w|-]*$'})
+    or (scope ~= 'org' and not string.find(scope, '^agent%.[%w_-]+$') and 'scope')
     or (not is_signed_amount(amount) and 'amount_microcents')
 if bad then
     return answer('BADARG', bad)

@@ -36,7 +36,7 @@ end
 
 local bad = bad_argument({'id', '^%w+$', 'org', '^[%w_-]+$', 'agent', '^[%w_-]+$',
     'target_microcents', '^%d+$', 'ttl_ms', '^%d+$', 'windows', '^[%w:,_-]+$', 'epoch', '^%w+$'})
-    or (not is_amount(target) and 'target_microcents')
+    or (not is_amount(target) and 'target_microcents') or (#ARGV[5] > 15 and 'ttl_ms')
 if bad then
     return answer({'BADARG', bad})
 end

@@ -46,7 +46,7 @@ local server_ms, stored_ms, scope = time_ms(), (meta[2] or 0) + 0, 'agent.' .. a
 local now_ms, amount, packed = math.max(server_ms, stored_ms), tonumber(amount_text), meta[7]
 local refusal, opening, arrivals, seq, chain, rules, limits, entry, may_cross
 if not (is_amount(amount_text) and is_ask(id, reserved_ms, org, agent, asked_ttl_ms, default_ttl_ms,
-    owner, body, idem, entries_max)) then
+    owner, body, idem, zone, entries_max, epoch)) then
     --- @include "argument" "bad_ask"
     return answer({'BADARG', bad_ask()}, KEYS[2], nil, now_ms)
 end

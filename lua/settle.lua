@@ -33,10 +33,9 @@ local id, reserved_ms, org, agent, cost, windows, idem, epoch, detail = unpack(A
 local now_ms = time_ms()
 local refusal
 -- Looked at together, because one search costs as much as one argument does.
-if not (is_amount(cost) and string.find(reserved_ms, '^%d+$')
-    and string.find(id .. org .. agent .. idem .. epoch, '^[%w_-]+$')
-    and string.find(windows, '^[%w:,_-]+$')
-    and id ~= '' and org ~= '' and agent ~= '' and epoch ~= '') then
+if not (is_amount(cost) and string.find(id .. '|' .. reserved_ms .. '|' .. org .. '|' .. agent
+    .. '|' .. windows .. '|' .. idem .. '|' .. epoch,
+    '^%w+|%d+|[%w_-]+|[%w_-]+|[%w:,_-]+|%w*|%w+$')) then
     --- @include "argument"
     refusal = {'BADARG', bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$',
         'org', '^[%w_-]+$', 'agent', '^[%w_-]+$', 'amount_microcents', '^%d+$',

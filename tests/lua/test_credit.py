@@ -201,6 +201,7 @@ async def test_entry_tells_the_credit(store: Store, scope: str) -> None:
         *(("amount_microcents", amount) for amount in ["-0", "--1", "-", *AMOUNTS]),
         *((name, "") for name in ("id", "reserved_ms", "org", "scope", "zone", "epoch", "window")),
         *((name, "a|b") for name in ("id", "reserved_ms", "org", "scope", "zone", "epoch")),
+        *(("scope", scope) for scope in ("foo", "agent.", "org.month", "agent.*")),
         ("window", "a|b"),
         ("proposal", "day|x y"),
     ],

@@ -256,6 +256,7 @@ async def test_extension_journals_its_first_warning(store: Store) -> None:
         *(("target_microcents", amount) for amount in ["-1", *AMOUNTS]),
         *((name, "") for name in ("id", "org", "agent", "ttl_ms", "windows", "epoch")),
         *((name, "a|b") for name in ("id", "org", "agent", "ttl_ms", "windows", "epoch")),
+        ("ttl_ms", "9" * 16),
     ],
 )
 async def test_extend_names_a_malformed_argument(store: Store, name: str, value: str) -> None:

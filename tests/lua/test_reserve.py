@@ -312,10 +312,17 @@ async def test_full_journal_refuses(store: Store) -> None:
     [
         *(("amount_microcents", amount) for amount in ["-1", *AMOUNTS]),
         *((name, "") for name in ("id", "reserved_ms", "org", "agent", "ttl_ms")),
-        *((name, "") for name in ("default_ttl_ms", "owner", "journal_entries_max")),
+        *(
+            (name, "")
+            for name in ("default_ttl_ms", "owner", "journal_entries_max", "zone", "epoch")
+        ),
         *((name, "1x") for name in ("reserved_ms", "ttl_ms", "default_ttl_ms")),
+        *((name, "9" * 16) for name in ("ttl_ms", "default_ttl_ms")),
         ("journal_entries_max", "-1"),
         *((name, "a|b") for name in ("id", "org", "agent", "owner", "body_digest", "idem_digest")),
+        *((name, "a|b") for name in ("zone", "epoch")),
+        *((name, "a-b") for name in ("id", "owner", "body_digest", "idem_digest", "epoch")),
+        ("owner", "p2"),
     ],
 )
 async def test_reserve_names_a_malformed_argument(store: Store, name: str, value: str) -> None:

@@ -318,6 +318,7 @@ async def test_end_of_a_settle_is_kept_15_minutes(store: Store) -> None:
         *((name, "") for name in ("id", "reserved_ms", "org", "agent", "windows", "epoch")),
         ("reserved_ms", "1x"),
         *((name, "a|b") for name in ("id", "org", "agent", "windows", "idem_digest", "epoch")),
+        *((name, "a-b") for name in ("id", "idem_digest", "epoch")),
     ],
 )
 async def test_settle_names_a_malformed_argument(store: Store, name: str, value: str) -> None:
