@@ -100,21 +100,28 @@ class Upstreams:
         pool = self._pools.get(origin.site) or self._new_pool(origin.site)
         connection = pool.take() or await pool.get(timeouts.connect_s)
         on_sending()
-        is_repeat = False
+        broken: UpstreamBroken | None = None
         while True:
-            answered = connection.ask(head.method, text, parts, timeouts)
+            try:
+                if broken is not None:
+                    pool = self._pools.get(origin.site) or self._new_pool(origin.site)
+                    connection = await pool.get(timeouts.connect_s)
+                answered = connection.ask(head.method, text, parts, timeouts)
+            except UpstreamUnreachable:
+                if broken is None:
+                    raise
+                # Nothing was sent again, but the first one may have run.
+                raise broken from None
             try:
                 return await answered
             except BaseException as fault:
                 connection.leave(answered)
                 silent = connection.reused and not connection.heard
-                if is_repeat or not silent or not isinstance(fault, UpstreamBroken):
+                if broken is not None or not silent or not isinstance(fault, UpstreamBroken):
                     raise
                 if parts is not None or head.method not in _IDEMPOTENT:
                     raise
-            is_repeat = True
-            pool = self._pools.get(origin.site) or self._new_pool(origin.site)
-            connection = await pool.get(timeouts.connect_s)
+                broken = fault
 
     async def close(self) -> None:
         """Close every connection; calls that are on fail."""

@@ -105,6 +105,7 @@ class UpstreamConnection(asyncio.Protocol):
             if parts is None:
                 self._alarm.expect(timeouts.read_s)
             else:
+                self._alarm.rest()
                 self._sender = self._loop.create_task(self._send(transport, parts))
                 self._sender.add_done_callback(self._sent)
         except BaseException:
@@ -176,8 +177,8 @@ class UpstreamConnection(asyncio.Protocol):
         parser = self._parser if self.heard else None
         if parser is None:
             self.heard = True
-            # What a connection says of itself is read in its first answer.
-            if self.reused and self._is_known(data):
+            # What a connection says of itself is read in its first answer; HEAD has no body.
+            if self.reused and method != b"HEAD" and self._is_known(data):
                 return
             parser = self._parser = self._parser or AnswerParser(method)
             parser.begin(method)
@@ -215,9 +216,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._alarm.rest()
         pieces, parser.pieces = parser.pieces, []
         if self._answer is None:
-            idle_s = self._timeouts.idle_s
             head = read_answer_head(parser.status, parser.headers)
-            self._answer = Answer(head, None, self, idle_s)
+            self._answer = Answer(head, None, self, self._timeouts.idle_s)
             self._give(self._answer)
         self._answer.push(pieces)
         if self._answer.is_full and self._transport is not None:

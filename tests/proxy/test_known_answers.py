@@ -10,6 +10,7 @@ N6 a connection that is free again belongs to the call that has it then
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -184,6 +185,30 @@ async def test_answer_to_head_is_not_learned_for_get(
     assert await _ask(upstreams, stub, b"HEAD") == (200, b"")
     assert await _ask(upstreams, stub) == (200, b"")
     assert await _ask(upstreams, stub) == (200, b"x")
+
+
+async def test_body_that_answers_head_costs_the_connection(upstreams: Upstreams) -> None:
+    """N4: also where head and body are those that a GET had before."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(_whole(b"body!"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    origin = origin_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    bodies = []
+    for method in (b"GET", b"HEAD", b"GET"):
+        head = UpstreamHead(method, request_start(origin, method, b"/x", b""), 0)
+        bodies.append((await upstreams.send(origin, head, b"", QUICK)).body)
+    await upstreams.close()
+    server.close()
+
+    assert (bodies, connections) == ([b"body!", b"", b"body!"], 2)
 
 
 async def test_connection_that_is_to_be_closed_is_not_used_again(

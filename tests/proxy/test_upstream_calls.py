@@ -1,6 +1,7 @@
 """A call reaches the upstream with its bytes unchanged, and its answer comes back as it was."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -88,3 +89,44 @@ async def test_cancelled_call_leaves_the_pool_clean() -> None:
 
         assert (status, upstreams.busy) == (200, 0)
         await upstreams.close()
+
+
+async def test_slow_upload_outlives_the_idle_time_of_its_connection() -> None:
+    """How long a connection may be idle does not bound how long the next body takes to come."""
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x"
+            await asyncio.sleep(0.1)
+
+    async with stub_upstream() as stub:
+        upstreams = Upstreams(keepalive_s=0.15)
+        await call(upstreams, stub)
+        origin = origin_of(stub.url)
+        head = UpstreamHead(b"POST", request_start(origin, b"POST", b"/", b""), None)
+        answer = await upstreams.send(origin, head, slowly(), QUICK)
+        await upstreams.close()
+
+        assert answer.head.status == 200
+        assert (stub.requests[1].body, stub.connections) == (b"xxx", 1)
+
+
+async def test_call_that_may_have_run_is_not_unreachable_because_its_repeat_is() -> None:
+    """An upstream that dies of a PUT may have run it, although it cannot be asked again."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        server.close()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    origin = origin_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    head = UpstreamHead(b"PUT", request_start(origin, b"PUT", b"/", b""), 0)
+    upstreams = Upstreams()
+    await upstreams.send(origin, head, b"", QUICK)
+
+    with pytest.raises(UpstreamBroken):
+        await upstreams.send(origin, head, b"", QUICK)
+    await upstreams.close()
