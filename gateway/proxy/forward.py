@@ -66,10 +66,11 @@ class Forwarding:
                 ask.org, ask.key_digest, held.budget
             )
             lines = budget_lines(call.id, ask.org, held, visible=visible)
+            sent_s = time.perf_counter()
             answer = await self._sent(admitted, receive, departure)
             if isinstance(answer, Problem):
                 return answer
-            upstream_s = time.perf_counter() - admitted.reservation.held_s
+            upstream_s = time.perf_counter() - sent_s
             self._metrics.upstream_seconds.observe(upstream_s)
             passport = Passport(lines, call, began_s, admitted.reservation.store_s, upstream_s)
             meter = meter_of(admitted.metering, answer.head)
