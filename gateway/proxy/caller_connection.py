@@ -44,6 +44,8 @@ class CallerConnection(HttpToolsProtocol):
     _has_offer = False
     _takes_more = True
     _head_bytes = 0
+    # The cycle that runs while others wait behind it: uvicorn knows only the last one.
+    _ahead: RequestResponseCycle | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -73,6 +75,8 @@ class CallerConnection(HttpToolsProtocol):
             self._alarm.expect(self.timeout_keep_alive)
             self._previous = self.cycle
             super().on_headers_complete()
+            if len(self.pipeline) == 1:
+                self._ahead = self._previous
             if self.parser.get_http_version() == "1.0":
                 cycle: Any = self.cycle
                 cycle.send = partial(_send_unframed, cycle)
@@ -114,7 +118,9 @@ class CallerConnection(HttpToolsProtocol):
         if self.flow.read_paused:
             self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            cycle, app = self.pipeline.pop()
+            self._ahead = cycle if self.pipeline else None
+            self._start_asgi_task(cycle, app)
         else:
             self._alarm.expect(self.timeout_keep_alive)
 
@@ -127,6 +133,10 @@ class CallerConnection(HttpToolsProtocol):
         """End with the connection."""
         self._alarm.close()
         super().connection_lost(exc)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and not ahead.response_complete:
+            ahead.disconnected = True
+            ahead.message_event.set()
 
     def _ring(self) -> None:
         if self.flow.read_paused:

@@ -101,7 +101,7 @@ class Forwarding:
             reservation.release()
             detail = "The upstream has failed again and again; it is tried from time to time."
             return Problem("upstream_circuit_open", detail)
-        parts = self._heard(receive, departure) if body is None else body
+        parts = self._heard(admitted, receive, departure) if body is None else body
         try:
             answer = await self._upstreams.send(
                 route.origin, admitted.head, parts, route.agent.timeouts, reservation.note_sending
@@ -120,8 +120,8 @@ class Forwarding:
             reservation.release()
             raise
         except BaseException:
-            # Cancelled, in most cases: what was not sent certainly did not run.
-            if reservation.is_sending:
+            # Cancelled, in most cases: what was not sent, or not to its end, certainly did not run.
+            if reservation.is_sending and departure.is_heard:
                 reservation.settle(_kept(admitted), 0)
             else:
                 reservation.release()
@@ -129,9 +129,16 @@ class Forwarding:
         breaker.succeed()
         return answer
 
-    async def _heard(self, receive: Receive, departure: Departure) -> AsyncIterator[bytes]:
+    async def _heard(
+        self, admitted: Admitted, receive: Receive, departure: Departure
+    ) -> AsyncIterator[bytes]:
         """Yield a body as it comes; from its end on the caller may be heard to leave."""
+        left = admitted.head.length
         async for part in stream_body(receive, self._body_bytes_max):
+            if left is not None:
+                left -= len(part)
+                # Before its last byte leaves: from then on the call may run.
+                departure.is_heard = left <= 0
             yield part
         departure.is_heard = True
 

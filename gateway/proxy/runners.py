@@ -5,7 +5,9 @@ before Python 3.12 asyncio keeps a weak set of all tasks, in Python.
 """
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from gateway.proxy.cycle import KnownCycle
@@ -36,6 +38,8 @@ class Runners:
             turn.set_result((cycle, arrival, running))
         else:
             task = asyncio.create_task(self._run((cycle, arrival, running)), name="runner")
+            # Of a task that is cancelled before its first step nothing runs, no ``finally`` either.
+            task.add_done_callback(partial(_never_began, weakref.ref(cycle), running))
         running.add(task)
 
     async def _run(self, call: _Call) -> None:
@@ -56,4 +60,22 @@ class Runners:
             self._idle.append((turn, task))
             # An idle runner must not keep its last call alive.
             del cycle, arrival, call
-            call = await turn
+            try:
+                call = await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    # It was cancelled between being given a call and beginning with it.
+                    cycle, _, running = turn.result()
+                    running.discard(task)
+                    cycle.finish()
+                raise
+
+
+def _never_began(
+    first: "weakref.ref[KnownCycle]", running: "set[asyncio.Task[Any]]", task: "asyncio.Task[None]"
+) -> None:
+    """Break off the first call of a task that has ended without it; any other has ended too."""
+    running.discard(task)
+    cycle = first()
+    if cycle is not None:
+        cycle.finish()

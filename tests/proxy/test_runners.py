@@ -5,6 +5,7 @@ U2 a call that was cancelled takes its task with it: the next call begins with a
 U3 an answer that is left incomplete is broken off
 U4 a call that has ended keeps nothing alive
 U5 the server knows the task while it runs a call, and waits for it when it stops; not after
+U6 a call that is cancelled before it has begun is broken off, and the server forgets its task
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import gc
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import pytest
 
 from gateway.proxy.answer_head import own_answer_head
 from gateway.proxy.body import Receive, Send
@@ -172,3 +175,29 @@ async def test_server_knows_the_task_while_a_call_runs() -> None:
         await until(lambda: not app.running, "the last call to end")
 
     assert seen == [True, True]
+
+
+@pytest.mark.parametrize("calls_before", [0, 1], ids=["new task", "idle task"])
+async def test_call_that_is_cancelled_before_it_begins_is_broken_off(calls_before: int) -> None:
+    """U6: its caller is not left to wait for an answer that nobody makes."""
+    app = _App(_ok)
+    start = app.runners.start
+    tasks: list[set[asyncio.Task[Any]]] = []
+
+    def start_cancelled(cycle: Any, arrival: Arrival, running: set[asyncio.Task[Any]]) -> None:
+        start(cycle, arrival, running)
+        tasks.append(running)
+        for task in running:
+            task.cancel()
+
+    async with listening(app) as port, wire(port) as caller:
+        for _ in range(1 + calls_before):
+            await caller.send(_CALL)
+            await caller.until(b"ok")
+        await until(lambda: not app.running, "the last call to end")
+        app.runners.start = start_cancelled  # type: ignore[method-assign]
+        await caller.send(_CALL)
+        rest = await caller.rest()
+        await until(lambda: not tasks[0], "the server to forget the task")
+
+    assert rest == b""

@@ -182,3 +182,29 @@ async def test_caller_that_still_sends_is_not_listened_for() -> None:
 
     watched.end(sends)
     watched.end(waits)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_caller_leaves_with_a_second_request_behind_the_first(
+    writer: Any, gateway: PlaneGateway, upstream: StubUpstream, is_known: bool
+) -> None:
+    """The call that runs hears of it, not the one that waits: it is given up in time."""
+    departures: Any = gateway.plane.app
+    departures._forwarding._departures._drain_s = 0.0
+    upstream.answers(raw_answer(_ANSWER))
+    async with raw_call(gateway.port) as call:
+        if is_known:
+            await call.send(_CHAT, 2, b"{}")
+            await call.read_until(b"\r\n\r\n{}")
+        ran = upstream.executions
+        upstream.answers(raw_answer(asyncio.Event(), _ANSWER))
+        await call.send(_CHAT, 2, b"{}")
+        await call.send(_CHAT, 2, b"{}")
+        await until(lambda: upstream.executions > ran, "the first of the two to run")
+
+        call.leave()
+        await gateway.settled()
+
+    assert gateway.value("calls_total", end="caller_left") == 1
+    assert upstream.executions == ran + 1
+    assert await acme.counters(writer) == _spent(1_234_567 * ran + 5_000_000)

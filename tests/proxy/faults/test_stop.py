@@ -5,8 +5,10 @@ import signal
 from typing import Any
 
 import httpx
+import pytest
 
 from gateway.cli.embedded_redis import EmbeddedRedis
+from gateway.proxy.body import UNCHECKED_BYTES_MAX
 from tests.proxy import acme
 from tests.proxy.conftest import StartProcess
 from tests.proxy.faults.raw_call import raw_call
@@ -138,13 +140,17 @@ async def test_stop_charges_a_call_that_was_not_answered(
     assert await acme.counters(org) == _SPENT
 
 
+@pytest.mark.parametrize("length", [3, 200_000])
 async def test_stop_asks_to_repeat_a_call_that_did_not_run(
-    org: Any, redis_url: str, upstream: StubUpstream, start_process: StartProcess
+    org: Any, redis_url: str, upstream: StubUpstream, start_process: StartProcess, length: int
 ) -> None:
     """A call whose request is not whole when the time is over has cost nothing."""
     gateway = await start_process(redis_url, GATEWAY_DRAIN_S="0.3")
     async with raw_call(gateway.port) as call:
-        await call.send(_CHAT, 3, b"{")
+        await call.send(_CHAT, length, b"{" * (length // 2))
+        # A large one is passed on as it comes.
+        passed_on = 1 if length > UNCHECKED_BYTES_MAX else 0
+        await until(lambda: upstream.busy == passed_on, "the request to be passed on")
 
         gateway.process.send_signal(signal.SIGTERM)
         answer = await call.read()
