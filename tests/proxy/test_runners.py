@@ -18,6 +18,7 @@ import pytest
 
 from gateway.proxy.answer_head import own_answer_head
 from gateway.proxy.body import Receive, Send
+from gateway.proxy.cycle import KnownCycle
 from gateway.proxy.invocation import Arrival, Target, arrival_in
 from gateway.proxy.known_heads import KnownHeads
 from gateway.proxy.outgoing import Outgoing, outgoing_in
@@ -52,6 +53,20 @@ class _App:
         self.cycles.append(weakref.ref(cycle))
         self.running = cycle.on_response.__self__.tasks
         await self._answer(outgoing)
+
+
+class _Cancelling(Runners):
+    """Cancels a call before it begins, where it ``is_on``."""
+
+    is_on = False
+    cancelled: set[asyncio.Task[Any]]
+
+    def start(self, cycle: KnownCycle, arrival: Arrival, running: "set[asyncio.Task[Any]]") -> None:
+        super().start(cycle, arrival, running)
+        if self.is_on:
+            self.cancelled = running
+            for task in running:
+                task.cancel()
 
 
 async def _ok(outgoing: Outgoing) -> None:
@@ -181,23 +196,16 @@ async def test_server_knows_the_task_while_a_call_runs() -> None:
 async def test_call_that_is_cancelled_before_it_begins_is_broken_off(calls_before: int) -> None:
     """U6: its caller is not left to wait for an answer that nobody makes."""
     app = _App(_ok)
-    start = app.runners.start
-    tasks: list[set[asyncio.Task[Any]]] = []
-
-    def start_cancelled(cycle: Any, arrival: Arrival, running: set[asyncio.Task[Any]]) -> None:
-        start(cycle, arrival, running)
-        tasks.append(running)
-        for task in running:
-            task.cancel()
+    runners = app.runners = _Cancelling(app.serve)
 
     async with listening(app) as port, wire(port) as caller:
         for _ in range(1 + calls_before):
             await caller.send(_CALL)
             await caller.until(b"ok")
         await until(lambda: not app.running, "the last call to end")
-        app.runners.start = start_cancelled  # type: ignore[method-assign]
+        runners.is_on = True
         await caller.send(_CALL)
         rest = await caller.rest()
-        await until(lambda: not tasks[0], "the server to forget the task")
+        await until(lambda: not runners.cancelled, "the server to forget the task")
 
     assert rest == b""
