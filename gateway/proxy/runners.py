@@ -1,7 +1,7 @@
 """Runners: tasks that serve one call after another.
 
-To make a task and to forget it takes about 9,000 instructions, more than to know a head again: before
-Python 3.12 asyncio keeps a weak set of all tasks, in Python.
+To make a task and to forget it takes about 9,000 instructions, more than to know a head again:
+before Python 3.12 asyncio keeps a weak set of all tasks, in Python.
 """
 
 import asyncio
