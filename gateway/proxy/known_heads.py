@@ -61,7 +61,9 @@ class KnownHeads(Generic[Meaning]):
         if sum(part.count(b"\n") for part in head) != lines + _END.count(b"\n"):
             return
         if len(self._known) >= _HEADS_MAX:
-            del self._known[next(iter(self._known))]
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            self._latest.pop(oldest[0][:_START_BYTES], None)
         self._known[head] = meaning
         self._note(head, meaning)
 
@@ -77,11 +79,9 @@ class KnownHeads(Generic[Meaning]):
         return meaning, length, rest
 
     def _note(self, head: _Head, meaning: Meaning) -> None:
-        """Compare with this head first, where it starts like others and has a length."""
+        """Compare with this head first, where it has a length."""
         before, behind = head
-        if behind and len(before) >= _START_BYTES:
-            if len(self._latest) >= _HEADS_MAX:
-                self._latest.clear()
+        if behind:
             self._latest[before[:_START_BYTES]] = before, behind, meaning
 
 

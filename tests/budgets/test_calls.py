@@ -55,11 +55,11 @@ class _Paper:
         self, script: Script, keys: Sequence[str], args: Sequence[Word]
     ) -> asyncio.Future[list[Any]]:
         """Fail: both calls come in frames."""
-        raise NotImplementedError
+        raise AssertionError("both calls come in frames")
 
     def command(self, *words: Word) -> asyncio.Future[Any]:
         """Fail: both calls come in frames."""
-        raise NotImplementedError
+        raise AssertionError("both calls come in frames")
 
     def future(self) -> asyncio.Future[Any]:
         """Return a waiter."""

@@ -124,6 +124,19 @@ def test_head_that_was_read_otherwise_is_not_learned(
     assert heads.find(_LINE + head) is None
 
 
+def test_forgotten_head_is_not_compared_either() -> None:
+    """H4: also where no other head has begun like it since."""
+    heads, arrival = KnownHeads[Target](), _arrival()
+    head = (
+        b"POST /agents/agent-number-%d/with-a-long-name/v1/x HTTP/1.1\r\ncontent-length: 5\r\n\r\n"
+    )
+    for number in range(1000, 3000):
+        heads.learn(head % number, arrival.target, 1, arrival.body_length)
+
+    assert heads.find(head % 1000) is None
+    assert heads.find(head % 2999) is not None
+
+
 def test_memory_is_bounded() -> None:
     """H4: the oldest are forgotten, and a large head is never remembered."""
     heads, arrival = KnownHeads[Target](), _arrival(None)

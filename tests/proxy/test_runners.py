@@ -6,6 +6,7 @@ U3 an answer that is left incomplete is broken off
 U4 a call that has ended keeps nothing alive
 U5 the server knows the task while it runs a call, and waits for it when it stops; not after
 U6 a call that is cancelled before it has begun is broken off, and the server forgets its task
+U7 a few tasks wait for further calls, however many have run at once
 """
 
 import asyncio
@@ -105,6 +106,27 @@ async def test_calls_at_the_same_time_have_a_task_each() -> None:
             await caller.until(b"ok")
 
     assert len(set(app.tasks)) == 2
+
+
+async def test_no_more_tasks_are_kept_than_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """U7: after a crowd the others end with their calls."""
+    monkeypatch.setattr("gateway.proxy.runners._IDLE_MAX", 1)
+    both = asyncio.Barrier(2)
+
+    async def answer(outgoing: Outgoing) -> None:
+        await both.wait()
+        await _ok(outgoing)
+
+    app = _App(answer)
+
+    async with listening(app) as port, wire(port) as one, wire(port) as other:
+        await one.send(_CALL)
+        await one.until(b"ok")
+        for caller in (one, other):
+            await caller.send(_CALL)
+        await until(lambda: [task.done() for task in app.tasks if task].count(True), "one to end")
+
+        assert [task.done() for task in app.tasks if task].count(False) == 1
 
 
 async def test_cancelled_call_takes_its_task_with_it() -> None:

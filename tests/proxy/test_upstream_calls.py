@@ -1,7 +1,9 @@
 """A call reaches the upstream with its bytes unchanged, and its answer comes back as it was."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -10,6 +12,7 @@ from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.proxy.origin import Origin, UpstreamHead, origin_of, request_start
 from gateway.proxy.upstream import Upstreams
 from tests.stub_upstream import StubUpstream, stub_upstream
+from tests.until import until
 from tests.upstream_answers import Answering, die, hang, openai_chat, openai_chat_events, sse_answer
 
 QUICK = Timeouts(connect_s=1.0, read_s=0.2, idle_s=0.2)
@@ -91,19 +94,24 @@ async def test_cancelled_call_leaves_the_pool_clean() -> None:
         await upstreams.close()
 
 
+def _is_over(instant_s: float) -> bool:
+    return time.monotonic() >= instant_s
+
+
 async def test_slow_upload_outlives_the_idle_time_of_its_connection() -> None:
     """How long a connection may be idle does not bound how long the next body takes to come."""
 
     async def slowly() -> AsyncIterator[bytes]:
-        for _ in range(3):
+        for part_s in (0.1, 0.2, 0.3):
             yield b"x"
-            await asyncio.sleep(0.1)
+            await until(partial(_is_over, began_s + part_s), "the next part")
 
     async with stub_upstream() as stub:
         upstreams = Upstreams(keepalive_s=0.15)
         await call(upstreams, stub)
         origin = origin_of(stub.url)
         head = UpstreamHead(b"POST", request_start(origin, b"POST", b"/", b""), None)
+        began_s = time.monotonic()
         answer = await upstreams.send(origin, head, slowly(), QUICK)
         await upstreams.close()
 
