@@ -97,6 +97,22 @@ async def test_chunked_body_above_the_bound_is_refused(
     assert await acme.counters(org) == {}
 
 
+async def test_known_head_does_not_widen_the_bound(
+    org: Any, redis_url: str, upstream: StubUpstream, start: StartPlane
+) -> None:
+    """A body that comes with a head that came before is bounded like any other."""
+    gateway = await start(redis_url, max_body_bytes=1000)
+
+    async with wire(gateway.port) as caller:
+        await caller.send(request(PATH, "Content-Length: 2") + b"{}")
+        await caller.until(b'{"ok":true}')
+        await caller.send(request(PATH, "Content-Length: 1001") + b"x" * 1001)
+        answer = await caller.until(b"}")
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert upstream.executions == 1
+
+
 async def test_body_of_exactly_the_bound_passes(
     org: Any, redis_url: str, upstream: StubUpstream, start: StartPlane
 ) -> None:

@@ -6,6 +6,7 @@ R3 an answer that is given before the body has come leaves the next request read
 R4 only what begins where a head begins is taken for one
 R5 a call leaves no circle of objects behind, which the collector would have to find
 R6 what closes its connection, waits for 100 or offers an upgrade is parsed each time
+R7 the answer to HEAD has no body, also where the gateway makes it
 """
 
 import asyncio
@@ -294,3 +295,16 @@ async def test_declined_offer_is_served_each_time(
             await caller.until(b"\r\n\r\n{}")
 
     assert [told.body for told in upstream.requests] == [b"body", b"plain"] * 2
+
+
+async def test_refused_head_has_no_body(gateway: PlaneGateway) -> None:
+    """R7: a body would be read as the begin of the next answer."""
+    stranger = request(PATH, method="HEAD", key="bgk_acme_k9_secret")
+
+    async with wire(gateway.port) as caller:
+        heads = []
+        for _ in range(3):
+            await caller.send(stranger)
+            heads.append(await caller.until(b"\r\n\r\n"))
+
+    assert all(head.startswith(b"HTTP/1.1 401 ") for head in heads)
