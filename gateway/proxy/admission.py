@@ -96,9 +96,21 @@ class Admission:
             understood = await self._understand(call, key, receive)
             if isinstance(understood, Declined):
                 return await self._told(call, key, understood)
-            return await self._reserve(call, key, understood)
         except StoreError as error:
             return Declined(problem.of_error(error), tongue_of(call))
+        route, metering, head, body = understood
+        ask = Ask(call.id, key.org, call.target.agent, metering.quote.amount_microcents, key.digest)
+        if call.target.head.idempotency_key:
+            ask = _idempotent(ask, call, key, body or b"")
+        caller = Caller(key.key_id, call.target.head.tags)
+        try:
+            outcome = await self._reservations.reserve(ask, caller)
+            if isinstance(outcome, Reservation):
+                return Admitted(outcome, route, metering, head, body)
+            refusal = await self._problem(outcome, ask)
+        except StoreError as error:
+            refusal = problem.of_error(error)
+        return Declined(refusal, tongue_of(call, route.agent.dialect, body))
 
     async def _understand(
         self, call: Invocation, key: KeyText, receive: Receive
@@ -144,23 +156,6 @@ class Admission:
             return await read_body(receive, bytes_max)
         except BodyTooLarge:
             return problem.too_large(bytes_max)
-
-    async def _reserve(
-        self, call: Invocation, key: KeyText, understood: _Understood
-    ) -> Admitted | Declined:
-        route, metering, head, body = understood
-        ask = Ask(call.id, key.org, call.target.agent, metering.quote.amount_microcents, key.digest)
-        if call.target.head.idempotency_key:
-            ask = _idempotent(ask, call, key, body or b"")
-        caller = Caller(key.key_id, call.target.head.tags)
-        try:
-            outcome = await self._reservations.reserve(ask, caller)
-            if isinstance(outcome, Reservation):
-                return Admitted(outcome, route, metering, head, body)
-            refusal = await self._problem(outcome, ask)
-        except StoreError as error:
-            refusal = problem.of_error(error)
-        return Declined(refusal, tongue_of(call, route.agent.dialect, body))
 
     async def _problem(self, outcome: Denied | Refused | Finished | Replayed, ask: Ask) -> Problem:
         if isinstance(outcome, Replayed):

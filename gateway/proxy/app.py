@@ -6,13 +6,12 @@ from typing import Any
 
 import structlog
 
-from gateway.proxy.admission import Admission, Declined
+from gateway.proxy.admission import Admission, Admitted, Declined
 from gateway.proxy.answer_head import own_answer_head
 from gateway.proxy.body import CallerLeft, Receive, Send
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.forward import Forwarding
 from gateway.proxy.invocation import (
-    Arrival,
     Invocation,
     Target,
     arrival_in,
@@ -62,19 +61,38 @@ class App:
         if arrival is None:
             await self._routes(scope, receive, send)
         else:
-            await self.serve(arrival, receive, outgoing_in(scope, send))
+            await self.serve(invocation_of(arrival), receive, outgoing_in(scope, send))
 
-    async def serve(self, arrival: Arrival, receive: Receive, outgoing: Outgoing) -> None:
+    async def serve(self, call: Invocation, receive: Receive, outgoing: Outgoing) -> None:
         """Serve one call of an agent."""
-        call = invocation_of(arrival)
+        began_s = time.perf_counter()
         self._running += 1
         try:
-            declined = await self._run(call, receive, outgoing)
+            try:
+                admitted = (
+                    _stopping(call) if self.draining else await self._admission.admit(call, receive)
+                )
+                declined = admitted if isinstance(admitted, Declined) else None
+                if isinstance(admitted, Admitted):
+                    fault = await self._forwarding.forward(
+                        call, admitted, receive, outgoing, began_s
+                    )
+                    declined = fault and _broken_off(call, admitted, fault)
+            except CallerLeft:
+                self._metrics.calls.count("caller_left")
+                return
+            except asyncio.CancelledError:
+                # The server cancels what outlives a stop. It ends here: the server would say 500.
+                declined = _stopping(call)
+            # The top of the app: whatever nobody expected is logged here, and nowhere else.
+            except Exception:
+                self._metrics.faults.inc()
+                _log.exception("call_failed", request_id=call.id, agent=call.target.agent)
+                fault = Problem("internal_error", "The gateway failed.")
+                declined = Declined(fault, tongue_of(call))
             self._metrics.calls.count(declined.problem.error if declined else "forwarded")
             if declined is not None and not outgoing.started:
                 await tell(declined.problem, declined.tongue, call.id, outgoing)
-        except CallerLeft:
-            self._metrics.calls.count("caller_left")
         finally:
             self._running -= 1
             if not self._running:
@@ -95,29 +113,13 @@ class App:
             return False
         return True
 
-    async def _run(self, call: Invocation, receive: Receive, outgoing: Outgoing) -> Declined | None:
-        """Run a call; return why where it did not run, or not to its end."""
-        if self.draining:
-            return Declined(Problem("draining", "The gateway stops."), tongue_of(call))
-        began_s = time.perf_counter()
-        try:
-            admitted = await self._admission.admit(call, receive)
-            if isinstance(admitted, Declined):
-                return admitted
-            fault = await self._forwarding.forward(call, admitted, receive, outgoing, began_s)
-            if fault is None:
-                return None
-            return Declined(fault, tongue_of(call, admitted.route.agent.dialect, admitted.body))
-        except CallerLeft:
-            raise
-        except asyncio.CancelledError:
-            # The server cancels what outlives a stop. It ends here: the server would say 500.
-            return Declined(Problem("draining", "The gateway stops."), tongue_of(call))
-        # The top of the app: whatever nobody expected is logged here, and nowhere else.
-        except Exception:
-            self._metrics.faults.inc()
-            _log.exception("call_failed", request_id=call.id, agent=call.target.agent)
-            return Declined(Problem("internal_error", "The gateway failed."), tongue_of(call))
+
+def _stopping(call: Invocation) -> Declined:
+    return Declined(Problem("draining", "The gateway stops."), tongue_of(call))
+
+
+def _broken_off(call: Invocation, admitted: Admitted, fault: Problem) -> Declined:
+    return Declined(fault, tongue_of(call, admitted.route.agent.dialect, admitted.body))
 
 
 async def tell(problem: Problem, tongue: Tongue, request_id: str, outgoing: Outgoing) -> None:

@@ -15,7 +15,7 @@ from gateway.proxy.cycle import KnownCycle, write_whole
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.head import HEAD_BYTES_MAX
 from gateway.proxy.ids import new_id
-from gateway.proxy.invocation import ARRIVAL, Arrival, Target, read_arrival
+from gateway.proxy.invocation import ARRIVAL, Invocation, Target, read_arrival
 from gateway.proxy.known_heads import KnownHeads
 from gateway.proxy.outgoing import WHOLE
 from gateway.proxy.problem import Problem
@@ -168,8 +168,8 @@ class CallerConnection(HttpToolsProtocol):
         is_whole = len(body) == body_length
         self._alarm.rest()
         cycle = self.cycle = KnownCycle(self, target.method, more_body=not is_whole)
-        arrival = Arrival(target, body_length, body if is_whole else None)
-        self._runners.start(cycle, arrival, self.tasks)
+        call = Invocation(new_id(), target, body_length, body if is_whole else None)
+        self._runners.start(cycle, call, self.tasks)
         if not is_whole:
             self._alarm.expect(self.timeout_keep_alive)
             self._at_head, self._body_left = False, body_length

@@ -1,7 +1,6 @@
 """Cycles: a request on a caller's connection and its answer, as uvicorn runs them."""
 
 import asyncio
-from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -13,10 +12,11 @@ from gateway.proxy.outgoing import Outgoing
 _MADE_WHEN_NEEDED = {"body": bytearray, "message_event": asyncio.Event}
 
 
-class KnownCycle(RequestResponseCycle):
+class KnownCycle(RequestResponseCycle, Outgoing):
     """The cycle of a request whose head was known: only what differs from one to the next is set.
 
-    All else has the value that uvicorn gives it for HTTP/1.1 without Expect.
+    All else has the value that uvicorn gives it for HTTP/1.1 without Expect. It is itself the way
+    to its caller.
     """
 
     access_log = False
@@ -27,9 +27,13 @@ class KnownCycle(RequestResponseCycle):
     response_complete = False
     chunked_encoding = None
     expected_content_length = 0
+    write = None
+    # Whether a whole answer waits for the event loop to turn.
+    _is_leaving = False
 
     def __init__(self, connection: Any, method: str, *, more_body: bool) -> None:
         self.scope: Any = {"method": method}
+        self.loop = connection.loop
         self.transport = connection.transport
         self.flow = connection.flow
         self.default_headers = connection.server_state.default_headers
@@ -43,37 +47,61 @@ class KnownCycle(RequestResponseCycle):
         made = self.__dict__[name] = _MADE_WHEN_NEEDED[name]()
         return made
 
-    def outgoing(self) -> Outgoing:
-        """Return the way to the caller."""
-        return Outgoing(self.send, partial(write_whole, self))
+    async def whole(self, head: AnswerHead, lines: bytes, body: bytes) -> None:
+        """Send an answer that is complete, behind all that waits for this event loop to turn."""
+        text = _text(self, head, lines, body)
+        if text is None:
+            await super().whole(head, lines, body)
+            return
+        # To come back only to write would cost more than to write.
+        self.started = self._is_leaving = True
+        self.loop.call_soon(self._leave, text)
 
     def finish(self) -> None:
         """Break off an answer that its app has left incomplete, as uvicorn does."""
-        if not (self.response_complete or self.disconnected):
+        if not (self._is_leaving or self.response_complete or self.disconnected):
             self.transport.close()
+
+    def _leave(self, text: bytes) -> None:
+        if not self.disconnected:
+            _complete(self, text)
 
 
 def write_whole(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, body: bytes) -> bool:
-    """Write an answer in one piece, as uvicorn would in two; return whether that was possible.
+    """Write an answer in one piece, as uvicorn would in two; return whether that was possible."""
+    text = _text(cycle, head, lines, body)
+    if text is None:
+        return False
+    _complete(cycle, text)
+    return True
 
-    What it is not for takes the ordinary way. A head that must not be written as it is and a
-    length of another body do too, and are refused there.
+
+def _text(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, body: bytes) -> bytes | None:
+    """Return an answer as it goes over the wire, or None where it takes the ordinary way.
+
+    A head that must not be written as it is and a length of another body do, and are refused
+    there.
     """
     if not cycle.keep_alive or cycle.disconnected or cycle.flow.write_paused:
-        return False
+        return None
     if head.lines is None or cycle.scope["method"] == "HEAD":
-        return False
+        return None
     if head.length is None:
         framing = b"content-length: %d\r\n\r\n" % len(body)
     elif head.length == len(body):
         framing = b"\r\n"
     else:
-        return False
+        return None
+    return b"".join((STATUS_LINE[head.status], head.lines, lines, framing, body))
+
+
+def _complete(cycle: RequestResponseCycle, text: bytes) -> None:
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    cycle.transport.write(b"".join((STATUS_LINE[head.status], head.lines, lines, framing, body)))
+    cycle.transport.write(text)
     waited_for = cycle.__dict__.get("message_event")
     if waited_for is not None:
         waited_for.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
     cycle.on_response()
-    return True

@@ -21,7 +21,7 @@ from gateway.proxy.meter import Metered, meter_of
 from gateway.proxy.origin import Site
 from gateway.proxy.outgoing import Outgoing
 from gateway.proxy.problem import KINDS, Problem
-from gateway.proxy.relay import Passport, Relay
+from gateway.proxy.relay import Relay
 from gateway.proxy.reservations import Reservation
 from gateway.proxy.upstream import Upstreams
 from gateway.telemetry import ProxyMetrics
@@ -72,11 +72,11 @@ class Forwarding:
                 return answer
             upstream_s = time.perf_counter() - sent_s
             self._metrics.upstream_seconds.observe(upstream_s)
-            passport = Passport(lines, call, began_s, admitted.reservation.store_s, upstream_s)
             meter = meter_of(admitted.metering, answer.head)
-            relay = Relay(admitted.reservation, answer, outgoing, meter)
+            reservation = admitted.reservation
+            relay = Relay(call, reservation, answer, outgoing, meter, lines, began_s, upstream_s)
             try:
-                return await relay.run(passport)
+                return await relay.run()
             finally:
                 if meter.ignored_costs:
                     self._metrics.ignored_costs.inc(meter.ignored_costs)

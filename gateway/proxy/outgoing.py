@@ -1,9 +1,8 @@
 """The way to the caller: what was sent is remembered, and a whole answer leaves in one piece."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-
-from msgspec import Struct
 
 from gateway.proxy.answer_head import AnswerHead
 from gateway.proxy.body import Message, Send
@@ -14,15 +13,18 @@ WHOLE = "budget.whole"
 Whole = Callable[[AnswerHead, bytes, bytes], bool]
 
 
-class Outgoing(Struct, eq=False):
-    """Where answers go; ``started`` is whether one has begun. ``write`` may write a whole one.
+class Outgoing:
+    """The way to a caller: ``send`` takes messages of ASGI, ``write`` may write a whole answer.
 
-    ``lines`` are headers of our own, as they go over the wire, beside those of a head.
+    ``started`` is whether an answer has begun. ``lines`` are headers of our own, as they go over
+    the wire, beside those of a head.
     """
 
-    send: Callable[[Any], Awaitable[None]]
-    write: Whole | None
-    started: bool = False
+    started = False
+
+    def __init__(self, send: Callable[[Any], Awaitable[None]], write: Whole | None) -> None:
+        self.send = send
+        self.write = write
 
     async def __call__(self, message: Message) -> None:
         """Send one message of ASGI."""
@@ -35,8 +37,9 @@ class Outgoing(Struct, eq=False):
         await self({"type": "http.response.start", "status": head.status, "headers": headers})
 
     async def whole(self, head: AnswerHead, lines: bytes, body: bytes) -> None:
-        """Send an answer that is complete; the connection writes it at once if it can."""
+        """Send an answer that is complete, behind all that waits for this event loop to turn."""
         self.started = True
+        await asyncio.sleep(0)
         if self.write is None or not self.write(head, lines, body):
             await self.begin(head, lines)
             await self.send({"type": "http.response.body", "body": body})

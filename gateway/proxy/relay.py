@@ -22,31 +22,27 @@ WHOLE_BYTES_MAX = 256 * 1024
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
-class Passport(Struct, frozen=True, gc=False):
-    """What the gateway says of a call beside the upstream's own words."""
-
-    lines: bytes
-    call: Invocation
-    began_s: float
-    store_s: float
-    upstream_s: float
-
-
 class Relay(Struct, eq=False):
     """Passes one answer on. The reservation ends before the last byte leaves, on every path.
 
+    ``lines`` are what the gateway says of the call beside the upstream's own words; the rest of
+    that is timed from ``began_s``, and ``upstream_s`` is what the head of the answer took.
     ``passed_bytes`` is what of the body has gone on, ``ended_event`` whether that ended an event.
     """
 
+    call: Invocation
     reservation: Reservation
     answer: Answer
     outgoing: Outgoing
     meter: Meter
+    lines: bytes
+    began_s: float
+    upstream_s: float
     passed_bytes: int = 0
     started: bool = False
     ended_event: bool = True
 
-    async def run(self, passport: Passport) -> Problem | None:
+    async def run(self) -> Problem | None:
         """Pass the whole answer on; return why where it broke off.
 
         An answer that has begun and breaks off is not completed, except for an event that says
@@ -58,26 +54,25 @@ class Relay(Struct, eq=False):
             if body is None and await self._gather(pieces):
                 body = b"".join(pieces)
             if body is None:
-                await self._send_on(pieces, passport)
+                await self._send_on(pieces)
                 return None
             metered = self.meter.result_of(body)
             self._book(metered)
-            # The event loop writes the settle first: who has the answer finds it spent.
-            await asyncio.sleep(0)
-            lines = _lines(passport, _charge(metered))
+            lines = self._lines(_charge(metered))
             self.started = True
+            # It leaves behind the settle: who has the answer finds it spent.
             await self.outgoing.whole(self.answer.head, lines, body)
             return None
         except UpstreamError as error:
             metered = self._end(is_complete=False)
             fault = problem.of_error(error, _charge(metered))
             if self.started:
-                await self._say(fault, passport)
+                await self._say(fault)
             return fault
         except asyncio.CancelledError:
             self._end(is_complete=False)
             if self.started:
-                await self._say(Problem("draining", "The gateway stops."), passport)
+                await self._say(Problem("draining", "The gateway stops."))
             raise
         finally:
             # What fell out of every path above is a fault of ours: charge what was seen.
@@ -98,10 +93,10 @@ class Relay(Struct, eq=False):
                 return False
         return True
 
-    async def _send_on(self, pieces: list[bytes], passport: Passport) -> None:
+    async def _send_on(self, pieces: list[bytes]) -> None:
         cost_microcents = _charge(self.meter.result()) if self.meter.known else None
         self.started = True
-        lines = _lines(passport, cost_microcents)
+        lines = self._lines(cost_microcents)
         await self.outgoing.begin(self.answer.head, lines)
         for piece in pieces:
             await self._pass_on(piece)
@@ -123,15 +118,15 @@ class Relay(Struct, eq=False):
         self.passed_bytes += len(chunk)
         await self.outgoing({"type": "http.response.body", "body": chunk, "more_body": True})
 
-    async def _say(self, fault: Problem, passport: Passport) -> None:
+    async def _say(self, fault: Problem) -> None:
         """End a stream of events with one that says why, in the words of the caller's SDK.
 
         Not inside an event: what is added there becomes a part of it.
         """
         head = self.answer.head
         if head.is_events and head.length is None and self.ended_event:
-            voice = voice_of(self.meter.dialect, passport.call.target.path)
-            event = broken_event(fault, Tongue(voice), passport.call.id)
+            voice = voice_of(self.meter.dialect, self.call.target.path)
+            event = broken_event(fault, Tongue(voice), self.call.id)
             await self.outgoing({"type": "http.response.body", "body": event})
 
     def _end(self, *, is_complete: bool) -> Metered | None:
@@ -148,14 +143,13 @@ class Relay(Struct, eq=False):
         else:
             self.reservation.settle(metered, self.answer.head.status)
 
-
-def _lines(passport: Passport, cost_microcents: int | None) -> bytes:
-    """Return our own headers; the cost where it is known before the head is sent."""
-    total_s = time.perf_counter() - passport.began_s
-    timing = timing_line(total_s, passport.store_s, passport.upstream_s)
-    if cost_microcents is None:
-        return passport.lines + timing
-    return passport.lines + cost_line(cost_microcents) + timing
+    def _lines(self, cost_microcents: int | None) -> bytes:
+        """Return our own headers; the cost where it is known before the head is sent."""
+        total_s = time.perf_counter() - self.began_s
+        timing = timing_line(total_s, self.reservation.store_s, self.upstream_s)
+        if cost_microcents is None:
+            return self.lines + timing
+        return self.lines + cost_line(cost_microcents) + timing
 
 
 def _charge(metered: Metered | None) -> int:

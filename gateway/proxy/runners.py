@@ -11,11 +11,11 @@ from functools import partial
 from typing import Any
 
 from gateway.proxy.cycle import KnownCycle
-from gateway.proxy.invocation import Arrival
+from gateway.proxy.invocation import Invocation
 from gateway.proxy.outgoing import Outgoing
 
-Serve = Callable[[Arrival, Callable[[], Awaitable[Any]], Outgoing], Awaitable[None]]
-_Call = tuple[KnownCycle, Arrival, "set[asyncio.Task[Any]]"]
+Serve = Callable[[Invocation, Callable[[], Awaitable[Any]], Outgoing], Awaitable[None]]
+_Start = tuple[KnownCycle, Invocation, "set[asyncio.Task[Any]]"]
 
 # What more of them end with their call.
 _IDLE_MAX = 256
@@ -26,42 +26,42 @@ class Runners:
 
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
-        self._idle: list[tuple[asyncio.Future[_Call], asyncio.Task[None]]] = []
+        self._idle: list[tuple[asyncio.Future[_Start], asyncio.Task[None]]] = []
 
-    def start(self, cycle: KnownCycle, arrival: Arrival, running: "set[asyncio.Task[Any]]") -> None:
+    def start(self, cycle: KnownCycle, call: Invocation, running: "set[asyncio.Task[Any]]") -> None:
         """Serve a call from the next turn of the event loop on.
 
         Its task is in ``running`` until it has ended. Whoever cancels that ends this call only.
         """
         if self._idle:
             turn, task = self._idle.pop()
-            turn.set_result((cycle, arrival, running))
+            turn.set_result((cycle, call, running))
         else:
-            task = asyncio.create_task(self._run((cycle, arrival, running)), name="runner")
+            task = asyncio.create_task(self._run((cycle, call, running)), name="runner")
             # Of a task that is cancelled before its first step nothing runs, no ``finally`` either.
             task.add_done_callback(partial(_never_began, weakref.ref(cycle), running))
         running.add(task)
 
-    async def _run(self, call: _Call) -> None:
+    async def _run(self, start: _Start) -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None
         while True:
-            cycle, arrival, running = call
+            cycle, call, running = start
             try:
-                await self._serve(arrival, cycle.receive, cycle.outgoing())
+                await self._serve(call, cycle.receive, cycle)
             finally:
                 running.discard(task)
                 cycle.finish()
             # A task that was cancelled once is not like new: timeouts count that.
             if task.cancelling() or len(self._idle) >= _IDLE_MAX:
                 return
-            turn: asyncio.Future[_Call] = loop.create_future()
+            turn: asyncio.Future[_Start] = loop.create_future()
             self._idle.append((turn, task))
             # An idle runner must not keep its last call alive.
-            del cycle, arrival, call
+            del cycle, call, start
             try:
-                call = await turn
+                start = await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     # It was cancelled between being given a call and beginning with it.

@@ -20,7 +20,7 @@ import pytest
 from gateway.proxy.answer_head import own_answer_head
 from gateway.proxy.body import Receive, Send
 from gateway.proxy.cycle import KnownCycle
-from gateway.proxy.invocation import Arrival, Target, arrival_in
+from gateway.proxy.invocation import Invocation, Target, arrival_in
 from gateway.proxy.known_heads import KnownHeads
 from gateway.proxy.outgoing import Outgoing, outgoing_in
 from gateway.proxy.runners import Runners
@@ -48,7 +48,7 @@ class _App:
         assert arrival_in(scope) is not None
         await _ok(outgoing_in(scope, send))
 
-    async def serve(self, _arrival: Arrival, receive: Any, outgoing: Outgoing) -> None:
+    async def serve(self, _call: Invocation, receive: Any, outgoing: Outgoing) -> None:
         self.tasks.append(asyncio.current_task())
         cycle = receive.__self__
         self.cycles.append(weakref.ref(cycle))
@@ -62,8 +62,8 @@ class _Cancelling(Runners):
     is_on = False
     cancelled: set[asyncio.Task[Any]]
 
-    def start(self, cycle: KnownCycle, arrival: Arrival, running: "set[asyncio.Task[Any]]") -> None:
-        super().start(cycle, arrival, running)
+    def start(self, cycle: KnownCycle, call: Invocation, running: "set[asyncio.Task[Any]]") -> None:
+        super().start(cycle, call, running)
         if self.is_on:
             self.cancelled = running
             for task in running:
