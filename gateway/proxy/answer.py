@@ -30,17 +30,11 @@ class Answer(Struct, eq=False):
     """Head and body of one answer.
 
     ``body`` is the whole body where it came together with the head, else None: then ``chunks``
-    yields it, as it comes from the source. An answer must be read to its end or closed.
+    yields it. An answer must be read to its end or closed.
     """
 
     head: AnswerHead
-    body: bytes | None = None
-    source: Source | None = None
-    idle_s: float = float("inf")
-    unread: list[bytes] = []
-    unread_bytes: int = 0
-    fault: Exception | None = None
-    wanted: "asyncio.Future[None] | None" = None
+    body: bytes | None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body, everything that has arrived at a time; trailers are dropped.
@@ -49,10 +43,27 @@ class Answer(Struct, eq=False):
 
         Raises:
             UpstreamBroken: the answer broke off.
-            UpstreamTimeout: nothing came for ``idle_s``.
+            UpstreamTimeout: nothing came for as long as two chunks may be apart.
         """
         if self.body:
             yield self.body
+
+    def close(self) -> None:
+        """Give up what was not read; an unfinished answer costs the connection. May be repeated."""
+
+
+class StreamedAnswer(Answer):
+    """An answer whose body comes from its source after the head, ``idle_s`` apart at most."""
+
+    source: Source | None
+    idle_s: float
+    unread: list[bytes] = []
+    unread_bytes: int = 0
+    fault: Exception | None = None
+    wanted: "asyncio.Future[None] | None" = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes from the source."""
         while True:
             if self.unread:
                 yield self._take()
@@ -64,7 +75,7 @@ class Answer(Struct, eq=False):
                 await self._more(self.source)
 
     def close(self) -> None:
-        """Give up what was not read; an unfinished answer costs the connection. May be repeated."""
+        """Give up what was not read, and the connection where the answer is not finished."""
         self.unread.clear()
         source = self.source
         if source is not None:

@@ -97,7 +97,7 @@ class Forwarding:
         """Send the call; where this gives no answer, the reservation has ended."""
         reservation, route, body = admitted.reservation, admitted.route, admitted.body
         breaker = self._breaker(route.origin.site)
-        if not breaker.admits(time.monotonic()):
+        if breaker.failures and not breaker.admits(time.monotonic()):
             reservation.release()
             detail = "The upstream has failed again and again; it is tried from time to time."
             return Problem("upstream_circuit_open", detail)
@@ -126,7 +126,8 @@ class Forwarding:
             else:
                 reservation.release()
             raise
-        breaker.succeed()
+        if breaker.failures:
+            breaker.succeed()
         return answer
 
     async def _heard(

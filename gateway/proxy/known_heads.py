@@ -6,12 +6,13 @@ what a request means: llhttp has read the first of them, and equal bytes mean th
 
 from typing import Generic, TypeVar
 
+from gateway.proxy.lengths import LENGTHS
+
 Meaning = TypeVar("Meaning")
 
 # Together a few megabytes; a deployment sees fewer different heads.
 _HEADS_MAX = 1024
 _HEAD_BYTES_MAX = 2048
-_LENGTH_DIGITS_MAX = 15
 # Of a request down to the name of its agent, of an answer its status and what its server says
 # first.
 _START_BYTES = 48
@@ -43,8 +44,8 @@ class KnownHeads(Generic[Meaning]):
             before, behind, meaning = latest
             # Where either is missing, what is left are no digits: they end where it begins.
             digits, found, rest = data.removeprefix(before).partition(behind)
-            if found and digits.isdigit() and len(digits) <= _LENGTH_DIGITS_MAX:
-                return meaning, int(digits), rest
+            if found and (length := LENGTHS[digits]) is not None:
+                return meaning, length, rest
         return self._search(data)
 
     def learn(self, data: bytes, meaning: Meaning, lines: int, length: int | None) -> None:
@@ -96,7 +97,8 @@ def _split(data: bytes) -> tuple[_Head, int, bytes] | None:
         before, found, stated = text.partition(name)
         if found:
             digits, line_end, others = stated.partition(_LINE_END)
-            if not digits.isdigit() or len(digits) > _LENGTH_DIGITS_MAX:
+            length = LENGTHS[digits]
+            if length is None:
                 return None
-            return (before + name, line_end + others), int(digits), rest
+            return (before + name, line_end + others), length, rest
     return (text, b""), 0, rest

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from gateway.errors import BadRequest
+from gateway.proxy.lengths import DIGITS
 from gateway.proxy.origin import UpstreamHead
 
 # A length of zero is worth saying only where a body is expected (RFC 9110 8.6).
@@ -35,7 +36,7 @@ def opening(head: UpstreamHead, first: bytes, *, is_all: bool) -> bytes:
     if len(first) != length and (is_all or len(first) > length):
         raise _other_length(length)
     if length or head.method in _EXPECT_BODY:
-        return b"%bcontent-length: %d\r\n\r\n%b" % (head.start, length, first)
+        return b"%bcontent-length: %b\r\n\r\n%b" % (head.start, DIGITS[length], first)
     return head.start + b"\r\n"
 
 

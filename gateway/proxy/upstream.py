@@ -100,28 +100,29 @@ class Upstreams:
         pool = self._pools.get(origin.site) or self._new_pool(origin.site)
         connection = pool.take() or await pool.get(timeouts.connect_s)
         on_sending()
-        broken: UpstreamBroken | None = None
-        while True:
-            try:
-                if broken is not None:
-                    pool = self._pools.get(origin.site) or self._new_pool(origin.site)
-                    connection = await pool.get(timeouts.connect_s)
-                answered = connection.ask(head.method, text, parts, timeouts)
-            except UpstreamUnreachable:
-                if broken is None:
-                    raise
-                # Nothing was sent again, but the first one may have run.
-                raise broken from None
-            try:
-                return await answered
-            except BaseException as fault:
-                connection.leave(answered)
-                silent = connection.reused and not connection.heard
-                if broken is not None or not silent or not isinstance(fault, UpstreamBroken):
-                    raise
-                if parts is not None or head.method not in _IDEMPOTENT:
-                    raise
-                broken = fault
+        answered = connection.ask(head.method, text, parts, timeouts)
+        try:
+            return await answered
+        except BaseException as fault:
+            connection.leave(answered)
+            silent = connection.reused and not connection.heard
+            if not silent or not isinstance(fault, UpstreamBroken):
+                raise
+            if parts is not None or head.method not in _IDEMPOTENT:
+                raise
+            broken = fault
+        try:
+            pool = self._pools.get(origin.site) or self._new_pool(origin.site)
+            connection = await pool.get(timeouts.connect_s)
+        except UpstreamUnreachable:
+            # Nothing was sent again, but the first one may have run.
+            raise broken from None
+        answered = connection.ask(head.method, text, None, timeouts)
+        try:
+            return await answered
+        except BaseException:
+            connection.leave(answered)
+            raise
 
     async def close(self) -> None:
         """Close every connection; calls that are on fail."""
@@ -168,7 +169,7 @@ class _Pool:
         """Return an idle connection that is good, if there is one."""
         while self.idle:
             connection = self.idle.pop()
-            if connection.is_usable:
+            if connection.is_usable():
                 return connection
             connection.abort()
         return None
@@ -186,7 +187,7 @@ class _Pool:
                     if not connection.is_made:
                         await self._make(connection)
                         return connection
-                    if connection.is_usable:
+                    if connection.is_usable():
                         return connection
                     connection.abort()
         except TimeoutError as error:
@@ -237,6 +238,8 @@ class _Pool:
                 self._lose(connection)
         if not made:
             raise UpstreamUnreachable(_STOPPED)
+        if connection.is_closing:
+            raise UpstreamUnreachable("The connection was closed before anything was sent.")
 
     def _new(self) -> UpstreamConnection:
         connection = UpstreamConnection(
@@ -252,11 +255,10 @@ class _Pool:
             self._free(connection)
 
     def _free(self, connection: UpstreamConnection) -> None:
-        waiter = self._next_waiter() if self.waiting else None
-        if waiter is None:
-            self.idle.append(connection)
-        else:
+        if self.waiting and (waiter := self._next_waiter()) is not None:
             waiter.set_result(connection)
+        else:
+            self.idle.append(connection)
 
     def _lose(self, connection: UpstreamConnection) -> None:
         if connection not in self.connections:

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from gateway.domain.agent import Timeouts
-from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
 from gateway.proxy.alarm import Alarm
-from gateway.proxy.answer import Answer
+from gateway.proxy.answer import Answer, StreamedAnswer
 from gateway.proxy.answer_head import AnswerHead, read_answer_head, resized
 from gateway.proxy.answer_parser import AnswerParser
 from gateway.proxy.known_heads import KnownHeads
@@ -28,8 +28,9 @@ _HINT_MARGIN_S = 1.0
 class UpstreamConnection(asyncio.Protocol):
     """A connection from before its making to its loss; its pool is told when it is free or lost.
 
-    ``reused`` says whether an answer was completed on it before, ``heard`` whether a byte of the
-    last one has come. ``closed`` is set when the socket is.
+    ``is_made`` says whether it was connected once; it may be closed by now. ``reused`` says whether
+    an answer was completed on it before, ``heard`` whether a byte of the last one has come.
+    ``closed`` is set when the socket is.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class UpstreamConnection(asyncio.Protocol):
         keepalive_s: float,
         known_heads: KnownHeads[AnswerHead],
     ) -> None:
+        self.is_made = False
         self.reused = False
         self.heard = False
         self.closed = asyncio.Event()
@@ -47,7 +49,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._keepalive_s = keepalive_s
         self._known_heads = known_heads
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport  # Once it is made.
         self._poll = select.poll()
         # Of the call that is on.
         self._method: bytes | None = None
@@ -55,7 +57,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser: AnswerParser | None = None
         self._timeouts = Timeouts()
         self._answered: asyncio.Future[Answer] = self._loop.create_future()
-        self._answer: Answer | None = None
+        self._answer: StreamedAnswer | None = None
         self._sender: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -63,19 +65,17 @@ class UpstreamConnection(asyncio.Protocol):
         self._alarm = Alarm(self._loop, self._ring)
 
     @property
-    def is_made(self) -> bool:
-        """Whether it was connected once; it may be closed by now."""
-        return self._transport is not None
+    def is_closing(self) -> bool:
+        """Whether it is closed after it was made, or about to be."""
+        return self._transport.is_closing()
 
-    @property
     def is_usable(self) -> bool:
         """Whether the peer has neither closed nor said anything since its last answer.
 
         The socket itself is asked: what the event loop has not read yet would otherwise be found
         out after a request was sent, and that request may not be repeated.
         """
-        transport = self._transport
-        return transport is not None and not transport.is_closing() and not self._poll.poll(0)
+        return not self._transport.is_closing() and not self._poll.poll(0)
 
     def ask(
         self,
@@ -86,27 +86,22 @@ class UpstreamConnection(asyncio.Protocol):
     ) -> "asyncio.Future[Answer]":
         """Send a request; its answer comes with its head. Who stops waiting must ``leave`` it.
 
+        The connection must have been found usable, or made, in this turn of the event loop.
         ``parts`` follow the opening, meanwhile and, where the upstream answers early, on until
         the answer is complete. What they raise, UpstreamBroken, or UpstreamTimeout where no head
         comes in ``read_s`` takes the place of the answer, or is raised by its chunks.
-
-        Raises:
-            UpstreamUnreachable: the connection was closed before anything was sent.
         """
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            raise UpstreamUnreachable("The connection was closed before anything was sent.")
         self.heard = False
         self._method = method
         self._timeouts = timeouts
         self._answered = answered = self._loop.create_future()
         try:
-            transport.write(opening)
+            self._transport.write(opening)
             if parts is None:
                 self._alarm.expect(timeouts.read_s)
             else:
                 self._alarm.rest()
-                self._sender = self._loop.create_task(self._send(transport, parts))
+                self._sender = self._loop.create_task(self._send(parts))
                 self._sender.add_done_callback(self._sent)
         except BaseException:
             self.abort()
@@ -128,7 +123,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._alarm.rest()
         if self._sender is not None:
             self._sender.cancel()
-        if self._transport is not None:
+        if self.is_made:
             self._transport.abort()
 
     def fail(self, fault: Exception) -> None:
@@ -142,7 +137,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Go on reading after an answer was full."""
-        if self._paused and self._transport is not None:
+        if self._paused:
             self._paused = False
             self._transport.resume_reading()
 
@@ -154,6 +149,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Take the socket."""
         # A cast, because uvloop's transports are no subclasses.
         self._transport = cast(asyncio.Transport, transport)
+        self.is_made = True
         bound = transport.get_extra_info("socket")
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if hasattr(socket, "TCP_KEEPIDLE"):
@@ -178,7 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
         if parser is None:
             self.heard = True
             # What a connection says of itself is read in its first answer; HEAD has no body.
-            if self.reused and method != b"HEAD" and self._is_known(data):
+            if self.reused and self._sender is None and method != b"HEAD" and self._is_known(data):
                 return
             parser = self._parser = self._parser or AnswerParser(method)
             parser.begin(method)
@@ -217,23 +213,27 @@ class UpstreamConnection(asyncio.Protocol):
         pieces, parser.pieces = parser.pieces, []
         if self._answer is None:
             head = read_answer_head(parser.status, parser.headers)
-            self._answer = Answer(head, None, self, self._timeouts.idle_s)
+            self._answer = StreamedAnswer(head, None, self, self._timeouts.idle_s)
             self._give(self._answer)
         self._answer.push(pieces)
-        if self._answer.is_full and self._transport is not None:
+        if self._answer.is_full:
             self._paused = True
             self._transport.pause_reading()
 
     def _is_known(self, data: bytes) -> bool:
         """Take an answer that came whole and has a known head; say whether this is one."""
         found = self._known_heads.find(data)
-        if found is None or len(found[2]) != found[1]:
+        if found is None:
             return False
         head, length, body = found
+        if len(body) != length:
+            return False
         self._method = None
         # Known is all of a head but the length that it states.
         self._give(Answer(head if head.length == length else resized(head, length), body))
-        self._retire(reusable=self._sender is None)
+        # It can carry another request as before, and what came whole has paused nothing.
+        self._alarm.expect(self._keepalive_s)
+        self._on_free(self)
         return True
 
     def _complete(self, parser: AnswerParser, data: bytes = b"") -> None:
@@ -265,15 +265,14 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return
         self.reused = True
-        if self._paused:
-            self.read_on()
+        self.read_on()
         self._alarm.expect(self._keepalive_s)
         self._on_free(self)
 
-    async def _send(self, transport: asyncio.Transport, parts: AsyncIterator[bytes]) -> None:
+    async def _send(self, parts: AsyncIterator[bytes]) -> None:
         """Send a body as it comes; only an upstream that takes nothing is short of time."""
         async for part in parts:
-            transport.write(part)
+            self._transport.write(part)
             if self._writable.is_set():
                 continue
             if self._answer is None:
