@@ -31,25 +31,27 @@ WHY      The first write is a delete: before Redis 7, when memory is full, a scr
 --- @include "clock" "amount" "spend" "tombstone" "journal"
 local id, reserved_ms, org, agent, cost, windows, idem, epoch, detail = unpack(ARGV)
 local now_ms = time_ms()
+local record = redis.call('HGET', KEYS[3], id) or ''
+-- As read_hold reads it, but its end is compared: most settles name what is held.
+local quote, owner, payer, body, rest = string.match(record,
+    '^1|(%d+)|(%a+)|([%w_-]+)|%w*|%d+|%d+|(%w*)|()')
+local is_open = rest and string.sub(record, rest) == idem .. '|' .. windows
 local refusal
--- Looked at together, because one search costs as much as one argument does.
-if not (is_amount(cost) and string.find(id .. '|' .. reserved_ms .. '|' .. org .. '|' .. agent
-    .. '|' .. windows .. '|' .. idem .. '|' .. epoch,
-    '^%w+|%d+|[%w_-]+|[%w_-]+|[%w:,_-]+|%w*|%w+$')) then
+-- Looked at together, because one search costs as much as one argument does; and not again at
+-- what is the same, to the byte, as what is held.
+if not (is_amount(cost) and string.find(reserved_ms .. '|' .. org .. '|' .. agent .. '|' .. epoch,
+    '^%d+|[%w_-]+|[%w_-]+|%w+$') and (is_open
+    or string.find(id .. '|' .. windows .. '|' .. idem, '^%w+|[%w:,_-]+|%w*$'))) then
     --- @include "argument"
     refusal = {'BADARG', bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$',
         'org', '^[%w_-]+$', 'agent', '^[%w_-]+$', 'amount_microcents', '^%d+$',
         'windows', '^[%w:,_-]+$', 'idem_digest', '^%w*$', 'epoch', '^%w+$'})
         or 'amount_microcents'}
 end
-local record = not refusal and redis.call('HGET', KEYS[3], id) or ''
-local status, counted, is_open = 'SETTLED', cost, true
--- As read_hold reads it, but its end is compared: most settles name what is held.
-local quote, owner, payer, body, rest = string.match(record,
-    '^1|(%d+)|(%a+)|([%w_-]+)|%w*|%d+|%d+|(%w*)|()')
-if not refusal and not (rest and string.sub(record, rest) == idem .. '|' .. windows) then
+local status, counted = 'SETTLED', cost
+if not refusal and not is_open then
     --- @include "hold" "other"
-    is_open, owner = false, ''
+    owner = ''
     refusal, status, counted, quote, payer, body = other_end(record, agent, cost, windows, idem)
 end
 if refusal then
