@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 from msgspec import json
 
 from gateway.budgets.changes import Settlement
-from gateway.budgets.frames import Filling, Frame, Hole, Word
+from gateway.budgets.frames import Filling, Frame, Hole, Word, framed
 from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_keys
 from gateway.budgets.proposals import Proposal
 from gateway.budgets.records import IDEM, split_token
 from gateway.budgets.replies import Reply
-from gateway.budgets.scripts import Scripts
+from gateway.budgets.scripts import Form, Scripts
 from gateway.budgets.waiter import Waiter
 from gateway.budgets.wire import Wire
 from gateway.domain.reservation import Ask, Owner
-from gateway.domain.reservation_id import reserved_ms
+from gateway.domain.reservation_id import INSTANT, instant_ms
 
 # Of each call one per org, agent and key, and new ones when a window ends; a pair takes about
 # 6 KB with what it is remembered by, so all of them 24 MB.
@@ -35,6 +35,7 @@ class _ReserveShape(NamedTuple):
     ttl_ms: int
     proposal: Proposal
     epoch: str
+    form: Form
     id_size: int
     instant_size: int
     body_size: int | None = None
@@ -47,6 +48,7 @@ class _SettleShape(NamedTuple):
     org: str
     agent: str
     epoch: str
+    form: Form
     id_size: int
     instant_size: int
     windows: str
@@ -73,8 +75,8 @@ class Calls:
 
     def reserve(self, ask: Ask, proposal: Proposal) -> "asyncio.Future[Reply]":
         """Queue one reserve; the future is its reply."""
-        own_id, instant = ask.id.encode(), reserved_ms(ask.id)
-        amount = _digits(ask.amount_microcents)
+        own_id, instant = ask.id.encode(), instant_ms(ask.id[INSTANT])
+        amount, line = _digits(ask.amount_microcents), self._wire.line
         shape = (
             ask.org,
             ask.agent,
@@ -83,29 +85,32 @@ class Calls:
             ask.ttl_ms,
             proposal,
             self._wire.epoch,
+            line.form,
             len(own_id),
             len(instant),
         )
         filling: Filling
         if ask.body_digest or ask.idempotency_digest:
             body, idem = ask.body_digest.encode(), ask.idempotency_digest.encode()
-            frame = self._reserve_frame(*shape, len(body), len(idem))
+            command, source = self._reserve_frame(*shape, len(body), len(idem))
             filling = (own_id, idem, own_id, instant, len(amount), amount, body, idem)
         else:
-            frame = self._reserve_frame(*shape)
+            command, source = self._reserve_frame(*shape)
             filling = (own_id, own_id, instant, len(amount), amount)
         reply = self._wire.future()
-        self._wire.submit_frame(frame, filling, reply)
+        line.transmit(reply, command % filling, source)
         return reply
 
     def settle(self, settlement: Settlement, token: str, waiter: Waiter) -> None:
         """Queue one settle in the windows of a token."""
-        own_id, instant = settlement.id.encode(), reserved_ms(settlement.id)
+        own_id, instant = settlement.id.encode(), instant_ms(settlement.id[INSTANT])
         cost, detail = _digits(settlement.cost_microcents), settlement.detail
+        line = self._wire.line
         shape = (
             settlement.org,
             settlement.agent,
             self._wire.epoch,
+            line.form,
             len(own_id),
             len(instant),
             token,
@@ -114,12 +119,12 @@ class Calls:
         if IDEM in token:
             windows, idem_digest = split_token(token)
             idem = idem_digest.encode()
-            frame = self._settle_frame(*shape[:-1], windows, len(idem))
+            command, source = self._settle_frame(*shape[:-1], windows, len(idem))
             filling = (own_id, idem, own_id, instant, len(cost), cost, idem, len(detail), detail)
         else:
-            frame = self._settle_frame(*shape)
+            command, source = self._settle_frame(*shape)
             filling = (own_id, own_id, instant, len(cost), cost, len(detail), detail)
-        self._wire.submit_frame(frame, filling, waiter)
+        line.transmit(waiter, command % filling, source)
 
     def _new_reserve_frame(self, *words: Any) -> Frame:
         shape = _ReserveShape(*words)
@@ -130,8 +135,8 @@ class Calls:
         digests = (shape.key_digest, shape.owner, _open(shape.body_size), _open(shape.idem_size))
         windows = (self._journal_entries_max, shape.epoch, packed, shape.proposal.bounds)
         kinds = [window.partition(":")[0] for window in packed.split(",")]
-        return Frame(
-            self._scripts.reserve,
+        return framed(
+            self._scripts.reserve[shape.form],
             (*own, *_last_keys(org, packed, shape.id_size, shape.idem_size)),
             (*asked, *times, *digests, shape.proposal.zone, *windows, *kinds),
         )
@@ -141,8 +146,8 @@ class Calls:
         org, windows = shape.org, shape.windows
         own = (org_key(org, name) for name in ("limits", "meta", "holds"))
         asked = (Hole(shape.id_size), Hole(shape.instant_size), org, shape.agent, Hole())
-        return Frame(
-            self._scripts.settle,
+        return framed(
+            self._scripts.settle[shape.form],
             (*own, *_last_keys(org, windows, shape.id_size, shape.idem_size)),
             (*asked, windows, _open(shape.idem_size), shape.epoch, Hole()),
         )

@@ -8,17 +8,18 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from gateway.budgets.address import Address, tls_context
-from gateway.budgets.frames import Filling, Frame, Word
+from gateway.budgets.frames import Word
 from gateway.budgets.keys import NODE
 from gateway.budgets.mux import Mux
 from gateway.budgets.node import Node, epoch_of, read_node
 from gateway.budgets.scripts import Form, Script
 from gateway.budgets.waiter import Waiter, fail
+from gateway.budgets.wire import Line
 from gateway.errors import StoreError, StoreUnavailable
 
 CONNECT_TIMEOUT_S = 2.0
@@ -38,7 +39,8 @@ class Connection:
 
     A call never waits for a connection: while there is none it fails at once with
     StoreUnavailable. ``node`` is the marker as it was last seen, ``epoch`` what it says, and
-    ``skew_ms`` how far this machine's clock was ahead of Redis's then.
+    ``skew_ms`` how far this machine's clock was ahead of Redis's then. ``future`` makes a waiter
+    that can be awaited. ``line`` takes packed calls, with the errors of ``submit``.
     """
 
     def __init__(
@@ -55,10 +57,11 @@ class Connection:
         self._scripts = scripts
         self._deadline_s = deadline_ms / 1000
         self._calls_max = calls_max
-        self._form: Form = 1
-        # Kept, because looking up the running one asks the kernel for the process id each time.
-        self._loop = asyncio.get_running_loop()
+        # Kept, because looking up the running loop asks the kernel for the process id each time.
+        self.future: Callable[[], asyncio.Future[Any]] = asyncio.get_running_loop().create_future
         self._mux: Mux | None = None
+        self._down = _Down(self)
+        self.line: Line = self._down
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
         self._trouble = "Redis was not connected yet."
@@ -107,7 +110,8 @@ class Connection:
 
     async def close(self) -> None:
         """Wait for the replies of calls that were sent, at most the deadline, and disconnect."""
-        mux, self._mux = self._mux, None
+        mux = self._mux
+        self._use(None)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -127,28 +131,12 @@ class Connection:
         """
         if self._mux is None:
             return self._refused()
-        source = script[self._form]
+        source = script[self._mux.form]
         return self._mux.send(("EVALSHA", source.sha, len(keys), *keys, *args), source.text)
-
-    def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
-        """Queue a script call whose words stand in a frame but for some; like ``submit``.
-
-        The waiter is told what the future of ``submit`` would be.
-        """
-        mux = self._mux
-        if mux is None:
-            fail(waiter, StoreUnavailable(self._trouble))
-        else:
-            command, source = frame.forms[self._form]
-            mux.transmit(waiter, command % filling, source)
 
     def command(self, *words: Word) -> "asyncio.Future[Any]":
         """Queue any other command that does not block; otherwise like ``submit``."""
         return self._mux.send(words) if self._mux else self._refused()
-
-    def future(self) -> "asyncio.Future[Any]":
-        """Return a waiter that can be awaited."""
-        return self._loop.create_future()
 
     async def look(self) -> Node | None:
         """Read the node marker and the server's clock now; return the marker.
@@ -166,15 +154,20 @@ class Connection:
         fail(future, StoreUnavailable(self._trouble))
         return future
 
+    def _use(self, mux: Mux | None) -> None:
+        """Send through this one from now on."""
+        self._mux = mux
+        self.line = self._down if mux is None else mux
+
     async def _keep_connected(self, tls: ssl.SSLContext | None) -> None:
         failures = 0
         while True:
             began_s = time.monotonic()
-            self._mux = await self._opened(tls)
+            self._use(await self._opened(tls))
             self._tried.set()
             if self._mux is not None:
                 self._trouble = await self._watch(self._mux)
-                self._mux = None
+                self._use(None)
             failures = failures + 1 if time.monotonic() - began_s < _STEADY_S else 0
             # Jitter, because every gateway lost the same server at the same time.
             delay_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(failures, 10))
@@ -212,7 +205,7 @@ class Connection:
         role = await _if_allowed(mux.send(("ROLE",)))
         if role is not None and role[0] != b"master":
             raise StoreUnavailable("it is a replica, which takes no writes")
-        self._form = await self._load(mux)
+        mux.form = await self._load(mux)
         await self._look(mux)
 
     async def _load(self, mux: Mux) -> Form:
@@ -253,6 +246,19 @@ class Connection:
         ended_ms = time.time_ns() // 1_000_000
         self.skew_ms = (began_ms + ended_ms) // 2 - int(seconds) * 1000 - int(microseconds) // 1000
         self._looked_s = time.monotonic()
+
+
+class _Down:
+    """What stands in the place of a mux while there is none: it refuses every call."""
+
+    form: Form = 1
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def transmit(self, waiter: Waiter, packed: bytes, source: str | None = None) -> None:
+        """Fail the call at once."""
+        fail(waiter, StoreUnavailable(self._connection.problem))
 
 
 async def _if_allowed(reply: "asyncio.Future[list[Any]]") -> list[Any] | None:

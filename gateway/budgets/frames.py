@@ -11,9 +11,12 @@ from typing import cast
 import hiredis
 from msgspec import Struct
 
-from gateway.budgets.scripts import FORMS, Form, Script
+from gateway.budgets.scripts import Source
 
 Word = str | bytes | int
+# A command as it goes over the wire, which ``command % filling`` fills, and the source of its
+# script. A plain tuple, because each call takes it apart.
+Frame = tuple[bytes, str]
 # What fills the holes of a frame, in order.
 Filling = tuple[bytes | int, ...]
 
@@ -28,31 +31,17 @@ class Hole(Struct, frozen=True, gc=False):
     before: bytes = b""
 
 
-class Frame:
-    """A call of a script with holes; as it never changes, it may be shared.
+def framed(source: Source, keys: Sequence[Word | Hole], args: Sequence[Word | Hole]) -> Frame:
+    """Return the frame of a call of a script with holes; it may be shared.
 
-    ``forms`` has, for each form of the script, the command as it goes over the wire, which
-    ``command % filling`` fills, and the source of the script. A hole must be filled by exactly as
-    many bytes as it has: nobody counts them again.
+    A hole must be filled by exactly as many bytes as it has: nobody counts them again.
     """
-
-    __slots__ = ("forms", "script")
-
-    def __init__(
-        self, script: Script, keys: Sequence[Word | Hole], args: Sequence[Word | Hole]
-    ) -> None:
-        self.script = script
-        words = (len(keys), *keys, *args)
-        count = b"*%d\r\n" % (len(words) + 2)
-        rest = b"".join(
-            _opened(word) if isinstance(word, Hole) else _packed((word,)).replace(b"%", b"%%")
-            for word in words
-        )
-        # Only the hash differs by the form of the script.
-        self.forms: dict[Form, tuple[bytes, str]] = {
-            form: (count + _packed(("EVALSHA", script[form].sha)) + rest, script[form].text)
-            for form in FORMS
-        }
+    words = ("EVALSHA", source.sha, len(keys), *keys, *args)
+    packed = (
+        _opened(word) if isinstance(word, Hole) else _packed((word,)).replace(b"%", b"%%")
+        for word in words
+    )
+    return b"*%d\r\n" % len(words) + b"".join(packed), source.text
 
 
 def pack(words: Sequence[Word]) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any, cast
 from hiredis import ProtocolError, Reader, ReplyError
 
 from gateway.budgets.frames import Word, pack
+from gateway.budgets.scripts import Form
 from gateway.budgets.waiter import Waiter, fail
 from gateway.errors import OutcomeUnknown, StoreError, StoreUnavailable
 
@@ -59,12 +60,14 @@ class Mux(asyncio.Protocol):
     """The protocol of one connection, from connect to loss; it never connects again.
 
     ``refusal`` is empty while calls are sent, or else the reason why they fail at once. ``lost``
-    ends with the reason when the connection is gone.
+    ends with the reason when the connection is gone. ``form`` is that of the scripts which its
+    owner has loaded.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, deadline_s: float, calls_max: int) -> None:
         self.lost: asyncio.Future[str] = loop.create_future()
         self.waiting: deque[_Call] = deque()
+        self.form: Form = 1
         self._loop = loop
         self._deadline_s = deadline_s
         self._calls_max = calls_max
@@ -97,14 +100,13 @@ class Mux(asyncio.Protocol):
         (nothing was sent, or Redis takes no writes now; it may be told so at once),
         OutcomeUnknown (sent and not answered) or StoreError.
         """
-        waiting, unsent = self.waiting, self._unsent
-        if self.refusal or len(waiting) >= self._calls_max:
+        if self.refusal or len(self.waiting) >= self._calls_max:
             fail(waiter, StoreUnavailable(self.refusal or "Too many calls wait for Redis."))
             return
-        if not unsent:
+        if not self._unsent:
             self._begin_turn()
-        unsent.append(packed)
-        waiting.append((waiter, self._due_s, source, packed))
+        self._unsent.append(packed)
+        self.waiting.append((waiter, self._due_s, source, packed))
 
     def set_deadline(self, deadline_s: float) -> None:
         """Give the calls from now on another deadline."""
@@ -159,19 +161,22 @@ class Mux(asyncio.Protocol):
         gets, waiting = self._reader.gets, self.waiting
         self._reader.feed(data)
         try:
+            while self._overdue and gets() is not False:
+                self._overdue -= 1
+                self._judge()
             while (reply := gets()) is not False:
-                if self._overdue:
-                    self._overdue -= 1
-                    self._judge()
-                elif waiting:
-                    call = waiting.popleft()
-                    if isinstance(reply, ReplyError):
-                        self._complain(call, str(reply))
-                    elif not (waiter := call[0]).done():
-                        waiter.set_result(reply)
-                else:
+                if not waiting:
                     self.lose(f"Redis sent what nobody asked for: {reply}.")
                     return
+                call = waiting.popleft()
+                if isinstance(reply, ReplyError):
+                    self._complain(call, str(reply))
+                    continue
+                try:
+                    call[0].set_result(reply)
+                except asyncio.InvalidStateError:
+                    # It went away. Nearly all still wait, so it is not worth asking each.
+                    continue
         except ProtocolError as error:
             self.lose(f"Redis sent what is not its protocol: {error}.")
         if self._drained is not None and not waiting:

@@ -25,9 +25,9 @@ from gateway.domain.reservation import (
     State,
 )
 from gateway.domain.window import Window, WindowKind
-from gateway.errors import StoreError
 
 Reply = list[Any]
+HELD = b"HELD"
 _REFUSALS = frozenset(get_args(Refusal))
 # What the scripts answer as text where it is an amount or an instant; int() takes twice as long.
 _whole = json.Decoder(int).decode
@@ -50,7 +50,7 @@ def text(value: bytes | int) -> str:
 
 def reserve_outcome(reply: Reply, idem_digest: str) -> ReserveOutcome:
     """Return the outcome of reserve; WINDOW is a refusal whose bounds ``running`` reads."""
-    if reply[0] == b"HELD":
+    if reply[0] == HELD:
         return held(reply, idem_digest)
     status, fields = text(reply[0]), [text(field) for field in reply[1:-2]]
     if status == "DONE":
@@ -71,7 +71,7 @@ def reserve_outcome(reply: Reply, idem_digest: str) -> ReserveOutcome:
 
 def extend_outcome(reply: Reply, idem_digest: str) -> ExtendOutcome:
     """Return what extend has answered: held for longer, refused, or gone."""
-    if reply[0] == b"HELD":
+    if reply[0] == HELD:
         return held(reply, idem_digest)
     status, fields = text(reply[0]), [text(field) for field in reply[1:-2]]
     return Gone() if status == "GONE" else _refusal(status, fields)
@@ -117,12 +117,9 @@ def running(reply: Reply) -> tuple[str, list[Window], int]:
     return text(reply[1]), windows, int(reply[-1])
 
 
-def settle_outcome(reply: Reply) -> Settled | StoreError:
-    """Return the end of a settle, or the fault of ours that it was refused for."""
-    word = reply[0]
-    if word == b"BADARG":
-        return StoreError(f"settle refused {text(reply[1])}.")
-    return Settled(word.decode(), _whole(reply[1]), _whole(reply[2]))
+def settled(reply: Reply) -> Settled:
+    """Return the end of a settle."""
+    return Settled(reply[0].decode(), _whole(reply[1]), _whole(reply[2]))
 
 
 def released(reply: Reply) -> Released:

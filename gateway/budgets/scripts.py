@@ -24,7 +24,6 @@ class Source(NamedTuple):
 
 # The place of a source in a script: with the line of flags, without it.
 Form = Literal[1, 2]
-FORMS: tuple[Form, Form] = (1, 2)
 
 
 class Script(NamedTuple):

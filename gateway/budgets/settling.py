@@ -6,6 +6,7 @@ this is one small object, which is told the reply while the socket is read.
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -17,10 +18,20 @@ from gateway.budgets.waiter import Waiter
 from gateway.domain.reservation import Settled
 from gateway.errors import StoreError
 
-# Who wants to know the end of a settlement: what Redis made of it, or why that is not known.
-Told = Callable[[Settlement, Settled | StoreError], None]
+# Answers after which a settle has not ended.
+_NO_ENDS = frozenset((b"WINDOWS", b"BADARG"))
 # Queues a settlement in the windows of a token, for a waiter.
 Send = Callable[[Settlement, str, Waiter], None]
+
+
+class Told(Protocol):
+    """Who wants to know the end of a settlement: one of the two is called, once."""
+
+    def ended(self, settlement: Settlement, end: Settled, /) -> None:
+        """Take what Redis has made of it."""
+
+    def failed(self, settlement: Settlement, fault: StoreError, /) -> None:
+        """Take why that is not known."""
 
 
 class Settling(Struct, eq=False):
@@ -33,31 +44,40 @@ class Settling(Struct, eq=False):
     settlement: Settlement
     send: Send
     told: Told
-    ended: bool = False
+    is_told: bool = False
 
     def done(self) -> bool:
         """Say whether the end was told."""
-        return self.ended
+        return self.is_told
 
     def set_result(self, reply: Reply, /) -> None:
         """Tell what Redis has made of it, or send it again."""
+        if self.is_told:
+            return
         try:
-            if reply[0] == b"WINDOWS":
-                self.send(self.settlement, windows_token(*map(replies.text, reply[1:3])), self)
+            if reply[0] in _NO_ENDS:
+                self._go_on(reply)
             else:
-                end = replies.settle_outcome(reply)
-                self.ended = True
-                self.told(self.settlement, end)
+                end = replies.settled(reply)
+                self.is_told = True
+                self.told.ended(self.settlement, end)
         except Exception as error:
             _report(error)
 
     def set_exception(self, error: StoreError, /) -> None:
         """Tell why Redis has not answered."""
-        self.ended = True
+        self.is_told = True
         try:
-            self.told(self.settlement, error)
+            self.told.failed(self.settlement, error)
         except Exception as bug:
             _report(bug)
+
+    def _go_on(self, reply: Reply) -> None:
+        """Send it again in the windows of its record, or tell the fault that it was refused for."""
+        if reply[0] == b"WINDOWS":
+            self.send(self.settlement, windows_token(*map(replies.text, reply[1:3])), self)
+        else:
+            self.set_exception(StoreError(f"settle refused {replies.text(reply[1])}."))
 
 
 def _report(bug: Exception) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from functools import partial
+
+from msgspec import Struct
 
 from gateway.budgets import replies
 from gateway.budgets.calls import Calls
@@ -13,7 +14,7 @@ from gateway.budgets.proposals import Proposal, Proposals
 from gateway.budgets.records import ended_request, held_request, split_token
 from gateway.budgets.replies import Inspection, Reply
 from gateway.budgets.scripts import Scripts
-from gateway.budgets.settling import Settling, Told
+from gateway.budgets.settling import Settling
 from gateway.budgets.waiter import fail
 from gateway.budgets.wire import Wire
 from gateway.domain.reservation import (
@@ -29,7 +30,7 @@ from gateway.domain.reservation_id import reserved_ms
 from gateway.errors import StoreError, StoreNotReady
 
 # A proposal can be wrong at a boundary, and once more after a change of zone.
-_PROPOSALS = range(3)
+_ATTEMPTS_LEFT = (2, 1, 0)
 
 
 class Budgets:
@@ -37,7 +38,8 @@ class Budgets:
 
     Every verb raises ``StoreUnavailable`` within the deadline of the connection where Redis does
     not answer; ``OutcomeUnknown``, one of its kind, says that the call may have been applied and
-    may be repeated as it is. Denials are returned, never raised.
+    may be repeated as it is. Denials are returned, never raised. ``calls`` queues the two verbs
+    of every invocation for whoever reads their replies on its own.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Budgets:
         self.wire = wire
         self._scripts = scripts
         self._hold_ttl_ms = hold_ttl_ms
-        self._calls = Calls(wire, scripts, hold_ttl_ms, journal_entries_max)
+        self.calls = Calls(wire, scripts, hold_ttl_ms, journal_entries_max)
         self._proposals = Proposals(())
         self._proposals_for: Node | None = None
 
@@ -55,16 +57,23 @@ class Budgets:
 
         An ``OutcomeUnknown`` from here leaves the caller to repeat the same ask or to release it.
         """
-        proposal = self.propose(ask.org, time.time_ns() // 1_000_000)
-        for _ in _PROPOSALS:
-            reply = await self._calls.reserve(ask, proposal)
+        return await self.end_reserve(ask, await self.begin_reserve(ask))
+
+    def begin_reserve(self, ask: Ask) -> asyncio.Future[Reply]:
+        """Queue the first attempt to reserve; ``end_reserve`` knows what its reply says."""
+        return self.calls.reserve(ask, self.propose(ask.org, time.time_ns() // 1_000_000))
+
+    async def end_reserve(self, ask: Ask, reply: Reply) -> ReserveOutcome:
+        """Return the outcome of a reserve that began; ask again where other windows run."""
+        for attempts_left in _ATTEMPTS_LEFT:
             if reply[0] != b"WINDOW":
                 return replies.reserve_outcome(reply, ask.idempotency_digest)
             zone, stored, server_ms = replies.running(reply)
             learned = self._proposals.learn(ask.org, zone, stored, server_ms)
             if learned is None:
                 return Refused("LIMITS_INVALID", "timezone")
-            proposal = learned
+            if attempts_left:
+                reply = await self.calls.reserve(ask, learned)
         return Refused("WINDOW")
 
     def propose(self, org: str, now_ms: int) -> Proposal:
@@ -77,26 +86,17 @@ class Budgets:
 
     def submit_reserve(self, ask: Ask, proposal: Proposal) -> asyncio.Future[Reply]:
         """Queue one reserve with a proposal; the answer may be WINDOW."""
-        return self._calls.reserve(ask, proposal)
+        return self.calls.reserve(ask, proposal)
 
     def settle(self, settlement: Settlement) -> asyncio.Future[Settled]:
-        """Queue the real cost at once; like ``submit_settle``.
+        """Queue the real cost at once; it leaves at the end of this turn of the event loop.
 
-        The future may be waited for later, or not at all.
+        The future may be waited for later, or not at all. It is one attempt: after an error the
+        same settlement may be handed in again, as often as needed.
         """
-        end = self.wire.future()
-        self.submit_settle(settlement, partial(_end, end))
+        end, send = self.wire.future(), self.calls.settle
+        send(settlement, settlement.windows, Settling(settlement, send, _Awaited(end)))
         return end
-
-    def submit_settle(self, settlement: Settlement, told: Told) -> None:
-        """Queue the real cost; it leaves at the end of this turn of the event loop.
-
-        ``told`` is called once, with the end or the error; at once where nothing can be sent. It
-        is one attempt: after an error the same settlement may be handed in again, as often as
-        needed.
-        """
-        send = self._calls.settle
-        send(settlement, settlement.windows, Settling(settlement, send, told))
 
     async def release(self, org: str, agent: str, reservation_id: str, windows: str) -> Released:
         """Give a hold back. An unknown id becomes void, so that a late reserve finds it ended.
@@ -209,8 +209,16 @@ def _org_keys(org: str) -> str:
     return f"bg:{{{org}}}:"
 
 
-def _end(future: asyncio.Future[Settled], _: Settlement, end: Settled | StoreError) -> None:
-    if not isinstance(end, Settled):
-        fail(future, end)
-    elif not future.done():
-        future.set_result(end)
+class _Awaited(Struct, frozen=True, eq=False):
+    """Tells a future the end of a settlement."""
+
+    future: asyncio.Future[Settled]
+
+    def ended(self, _: Settlement, end: Settled, /) -> None:
+        """Take what Redis has made of it."""
+        if not self.future.done():
+            self.future.set_result(end)
+
+    def failed(self, _: Settlement, fault: StoreError, /) -> None:
+        """Take why that is not known."""
+        fail(self.future, fault)

@@ -10,7 +10,8 @@ class Waiter(Protocol):
     """What a call needs of whoever waits for it; every future has it.
 
     ``set_result`` and ``set_exception`` run inside the reading of the socket that all calls share,
-    so neither may raise while ``done`` is false.
+    so neither may raise while ``done`` is false. Afterwards ``set_result`` changes nothing and may
+    raise what a future raises then, an InvalidStateError.
     """
 
     def done(self) -> bool:

@@ -4,10 +4,21 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from gateway.budgets.frames import Filling, Frame, Word
+from gateway.budgets.frames import Word
 from gateway.budgets.node import Node
-from gateway.budgets.scripts import Script
+from gateway.budgets.scripts import Form, Script
 from gateway.budgets.waiter import Waiter
+
+
+class Line(Protocol):
+    """Where packed script calls go now."""
+
+    @property
+    def form(self) -> Form:
+        """The form of the scripts that is understood at its end."""
+
+    def transmit(self, waiter: Waiter, packed: bytes, source: str | None = None) -> None:
+        """Queue a packed EVALSHA of the script that has this source."""
 
 
 class Wire(Protocol):
@@ -16,6 +27,10 @@ class Wire(Protocol):
     @property
     def node(self) -> Node | None:
         """The node marker as it was last seen, None while it is missing."""
+
+    @property
+    def line(self) -> Line:
+        """Where the next call goes; another one may stand there after each turn of the loop."""
 
     @property
     def epoch(self) -> str:
@@ -29,9 +44,6 @@ class Wire(Protocol):
         self, script: Script, keys: Sequence[str], args: Sequence[Word]
     ) -> asyncio.Future[list[Any]]:
         """Queue a script call; strings in the reply are bytes."""
-
-    def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
-        """Queue a script call whose words stand in a frame, but for what fills its holes."""
 
     def command(self, *words: Word) -> asyncio.Future[Any]:
         """Queue any other command."""

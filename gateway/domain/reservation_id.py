@@ -2,15 +2,18 @@
 
 from functools import lru_cache
 
+# The part of an id that says when it was made.
+INSTANT = slice(10)
 # Crockford's base32 leaves out I, L, O and U; int() knows the digits 0-9 and A-V.
 _CROCKFORD = str.maketrans("JKMNPQRSTVWXYZ", "IJKLMNOPQRSTUV")
 
 
 def reserved_ms(reservation_id: str) -> bytes:
     """Return the instant in a ULID, in epoch milliseconds as the scripts take it."""
-    return _instant_ms(reservation_id[:10])
+    return instant_ms(reservation_id[INSTANT])
 
 
 @lru_cache(maxsize=1024)
-def _instant_ms(characters: str) -> bytes:
+def instant_ms(characters: str) -> bytes:
+    """Return the same of ``INSTANT`` of an id alone, for who asks twice in every call."""
     return b"%d" % int(characters.translate(_CROCKFORD), 32)

@@ -7,8 +7,19 @@ import structlog
 from msgspec import Struct, json, structs
 
 from gateway.budgets.changes import Settlement
+from gateway.budgets.replies import HELD, held
 from gateway.budgets.verbs import Budgets
-from gateway.domain.reservation import Ask, Denied, Finished, Gone, Held, Refused, Replayed
+from gateway.domain.reservation import (
+    Ask,
+    Denied,
+    Finished,
+    Gone,
+    Held,
+    Refused,
+    Replayed,
+    ReserveOutcome,
+)
+from gateway.domain.usage import Usage
 from gateway.errors import OutcomeUnknown, StoreError
 from gateway.proxy.meter import Metered, Source
 from gateway.proxy.settlements import Settlements
@@ -48,6 +59,15 @@ class _Detail(Struct, gc=False, omit_defaults=True):
     tags: str = ""
 
 
+class _Untold(Struct, frozen=True, gc=False):
+    """The usage of a call whose answer has told none."""
+
+    input_tokens: None = None
+    output_tokens: None = None
+    cached_tokens: None = None
+
+
+_UNTOLD = _Untold()
 _encoded = json.Encoder().encode
 
 
@@ -77,32 +97,63 @@ class Reservation(Struct, eq=False):
 
     def settle(self, metered: Metered, status: int) -> None:
         """Queue the cost; it is on its way to Redis after one more turn of the event loop."""
-        if not self.ended:
-            self.ended = True
-            self.cost_microcents = metered.cost_microcents
-            self.keeper.settle(self, metered, status)
+        if self.ended:
+            return
+        self.ended = True
+        self.cost_microcents = metered.cost_microcents
+        usage: Usage | _Untold = metered.usage or _UNTOLD
+        ask, caller = self.ask, self.caller
+        detail = _Detail(
+            metered.model,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cached_tokens,
+            metered.price_id,
+            metered.source,
+            status,
+            int((time.perf_counter() - self.held_s) * 1000),
+            caller.key_id,
+            caller.tags,
+        )
+        del self.keeper.open[ask.id]
+        self.keeper.settlements.settle(
+            Settlement(
+                ask.org,
+                ask.agent,
+                ask.id,
+                self.held.windows,
+                metered.cost_microcents,
+                _encoded(detail),
+            )
+        )
 
     def release(self) -> None:
         """Give the hold back: the call has cost nothing."""
         if not self.ended:
             self.ended = True
-            self.keeper.release(self)
+            ask, keeper = self.ask, self.keeper
+            del keeper.open[ask.id]
+            keeper.settlements.release(Release(ask.org, ask.agent, ask.id, self.held.windows))
 
 
 class Reservations:
-    """Every open reservation of this process."""
+    """Every open reservation of this process.
+
+    ``open`` has them by their ids. Each takes itself out when it ends, and hands its end to
+    ``settlements``.
+    """
 
     def __init__(self, budgets: Budgets, settlements: Settlements, metrics: ProxyMetrics) -> None:
         self._budgets = budgets
-        self._settlements = settlements
-        self._metrics = metrics
-        self._open: dict[str, Reservation] = {}
+        self.settlements = settlements
+        self._observe = metrics.reserve_seconds.observe
+        self.open: dict[str, Reservation] = {}
         self._extensions: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """How many are open."""
-        return len(self._open)
+        return len(self.open)
 
     def start(self) -> None:
         """Begin to keep long calls alive."""
@@ -125,61 +176,34 @@ class Reservations:
         """
         began_s = time.perf_counter()
         try:
-            outcome = await self._budgets.reserve(ask)
+            reply = await self._budgets.begin_reserve(ask)
+            outcome: ReserveOutcome
+            if reply[0] == HELD:
+                # Nearly all are, and need no further coroutine.
+                outcome = held(reply, ask.idempotency_digest)
+            else:
+                outcome = await self._budgets.end_reserve(ask, reply)
         except StoreError as error:
             if isinstance(error, OutcomeUnknown) or not error.transient:
-                self._settlements.release(Release(ask.org, ask.agent, ask.id, ""))
+                self.settlements.release(Release(ask.org, ask.agent, ask.id, ""))
             raise
         except asyncio.CancelledError:
-            self._settlements.release(Release(ask.org, ask.agent, ask.id, ""))
+            self.settlements.release(Release(ask.org, ask.agent, ask.id, ""))
             raise
         held_s = time.perf_counter()
         store_s = held_s - began_s
-        self._metrics.reserve_seconds.observe(store_s)
+        self._observe(store_s)
         if not isinstance(outcome, Held):
             return outcome
-        reservation = self._open[ask.id] = Reservation(self, ask, outcome, caller, held_s, store_s)
+        reservation = self.open[ask.id] = Reservation(self, ask, outcome, caller, held_s, store_s)
         return reservation
-
-    def settle(self, reservation: Reservation, metered: Metered, status: int) -> None:
-        """End an open reservation with its cost."""
-        ask, caller, usage = reservation.ask, reservation.caller, metered.usage
-        detail = _Detail(
-            metered.model,
-            usage.input_tokens if usage is not None else None,
-            usage.output_tokens if usage is not None else None,
-            usage.cached_tokens if usage is not None else None,
-            metered.price_id,
-            metered.source,
-            status,
-            int((time.perf_counter() - reservation.held_s) * 1000),
-            caller.key_id,
-            caller.tags,
-        )
-        del self._open[ask.id]
-        self._settlements.settle(
-            Settlement(
-                ask.org,
-                ask.agent,
-                ask.id,
-                reservation.held.windows,
-                metered.cost_microcents,
-                _encoded(detail),
-            )
-        )
-
-    def release(self, reservation: Reservation) -> None:
-        """End an open reservation without cost."""
-        ask = reservation.ask
-        del self._open[ask.id]
-        self._settlements.release(Release(ask.org, ask.agent, ask.id, reservation.held.windows))
 
     async def _keep_alive(self) -> None:
         # One look for all calls: a timer for each would cost every short call its share.
         while True:
             await asyncio.sleep(_LOOK_INTERVAL_S)
             now_s = time.perf_counter()
-            for reservation in list(self._open.values()):
+            for reservation in list(self.open.values()):
                 if not reservation.ttl_ms:
                     self._plan(reservation, now_s)
                 if now_s >= reservation.extend_at_s:

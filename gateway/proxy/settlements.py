@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from gateway.budgets.changes import Settlement
+from gateway.budgets.settling import Settling
 from gateway.budgets.verbs import Budgets
 from gateway.domain.reservation import Released, Settled
 from gateway.errors import StoreError, StoreUnavailable
@@ -38,8 +39,10 @@ class Settlements:
         self, budgets: Budgets, spool: Spool, metrics: ProxyMetrics, insist_s: float = INSIST_S
     ) -> None:
         self._budgets = budgets
+        self._send = budgets.calls.settle
         self._spool = spool
         self._metrics = metrics
+        self._count = metrics.settles.count
         self._insist_s = insist_s
         self._open: dict[str, End] = {}
         self._unspooled: list[End] = []
@@ -60,7 +63,7 @@ class Settlements:
     def settle(self, settlement: Settlement) -> None:
         """Queue the cost; it leaves at the end of this event-loop turn."""
         self._open[settlement.id] = settlement
-        self._budgets.submit_settle(settlement, self._settle_ended)
+        self._send(settlement, settlement.windows, Settling(settlement, self._send, self))
 
     def release(self, release: Release) -> None:
         """Give a hold back, also one whose reserve was never answered."""
@@ -83,11 +86,24 @@ class Settlements:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._spool.close()
 
-    def _settle_ended(self, settlement: Settlement, end: Settled | StoreError) -> None:
-        if isinstance(end, Settled):
-            self._confirm(settlement, end)
-        else:
-            self._spawn(self._insist(settlement, _PAUSE_FIRST_S))
+    def ended(self, end: End, result: Settled | Released) -> None:
+        """Note that Redis has confirmed an end."""
+        self._open.pop(end.id, None)
+        if self._closing:
+            self._confirmed.set()
+        word = result.status
+        self._count(word)
+        if isinstance(result, Released):
+            return
+        # DONE is what a repeat of our own hears.
+        if word != "SETTLED" and word != "DONE":
+            _log.warning("settle_met_an_end", word=word, reservation_id=end.id, org=end.org)
+        if result.over_microcents:
+            self._metrics.overages.inc()
+
+    def failed(self, end: End, fault: StoreError) -> None:
+        """Try an end again that was not confirmed at once, whatever the fault."""
+        self._spawn(self._insist(end, _PAUSE_FIRST_S))
 
     async def _insist(self, end: End, pause_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -95,7 +111,7 @@ class Settlements:
         while True:
             await asyncio.sleep(pause_s)
             try:
-                self._confirm(end, await self._attempt(end))
+                self.ended(end, await self._attempt(end))
                 return
             except StoreUnavailable:
                 pause_s = min(max(pause_s, _PAUSE_FIRST_S) * 2, _PAUSE_MAX_S)
@@ -112,20 +128,6 @@ class Settlements:
         if isinstance(end, Settlement):
             return await self._budgets.settle(end)
         return await self._budgets.release(end.org, end.agent, end.id, end.windows)
-
-    def _confirm(self, end: End, result: Settled | Released) -> None:
-        self._open.pop(end.id, None)
-        if self._closing:
-            self._confirmed.set()
-        word = result.status
-        self._metrics.settles.count(word)
-        if isinstance(result, Released):
-            return
-        # DONE is what a repeat of our own hears.
-        if word != "SETTLED" and word != "DONE":
-            _log.warning("settle_met_an_end", word=word, reservation_id=end.id, org=end.org)
-        if result.over_microcents:
-            self._metrics.overages.inc()
 
     async def _to_disk(self, ends: list[End]) -> None:
         self._unspooled.extend(ends)
@@ -173,7 +175,7 @@ class Settlements:
         refused = file.broken_lines
         for end in file.ends:
             try:
-                self._confirm(end, await self._attempt(end))
+                self.ended(end, await self._attempt(end))
             except StoreUnavailable:
                 return False
             except StoreError as error:

@@ -10,10 +10,10 @@ from msgspec import structs
 
 from gateway.budgets.calls import Calls
 from gateway.budgets.changes import Settlement
-from gateway.budgets.frames import Filling, Frame, Word
+from gateway.budgets.frames import Word
 from gateway.budgets.node import Node
 from gateway.budgets.proposals import Proposal
-from gateway.budgets.scripts import Script, load_scripts
+from gateway.budgets.scripts import Form, Script, Source, load_scripts
 from gateway.budgets.waiter import Waiter
 from gateway.domain.reservation import Ask
 
@@ -30,25 +30,34 @@ DAY = Proposal("UTC", (), (), (), "day:2026-11-22,total", "day|2026-11-22|1|2", 
 ASK = Ask(ID, "acme", "researcher", 5, "k1")
 SETTLEMENT = Settlement("acme", "researcher", ID, "day:2026-11-22,total", 5, b"{}")
 SCRIPTS = load_scripts()
+FORMS: tuple[Form, Form] = (1, 2)
 
 
 class _Paper:
-    """A wire that writes down the words of the last call."""
+    """A wire that is its own line, and writes down the words of the last call."""
+
+    form: Form = 1
 
     def __init__(self) -> None:
         self.node: Node | None = None
         self.skew_ms: int | None = 0
         self.epoch = ""
+        self.script = Source("", "")
         self.words: list[bytes] = []
 
-    def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
+    @property
+    def line(self) -> "_Paper":
+        """Return itself."""
+        return self
+
+    def transmit(self, waiter: Waiter, packed: bytes, source: str | None = None) -> None:
         """Read the command as Redis would."""
         reader = hiredis.Reader()
-        command, _ = frame.forms[1]
-        reader.feed(command % filling)
+        reader.feed(packed)
         words = reader.gets()
         assert isinstance(words, list)
         assert reader.gets() is False
+        self.script = Source(source or "", words[1].decode())
         self.words = words[2:]
 
     def submit(
@@ -88,11 +97,12 @@ async def test_reserve_says_what_was_asked() -> None:
         structs.replace(DAY, packed="hour:2026-11-22T10,total"),
         structs.replace(DAY, bounds="day|2026-11-22|1|3"),
     ]
-    rounds = list(product(asks, proposals, ("1", "2")))
+    rounds = list(product(asks, proposals, ("1", "2"), FORMS))
 
-    for ask, proposal, epoch in (*rounds, *reversed(rounds)):
-        paper.epoch = epoch
+    for ask, proposal, epoch, form in (*rounds, *reversed(rounds)):
+        paper.epoch, paper.form = epoch, form
         calls.reserve(ask, proposal)
+        assert paper.script == SCRIPTS.reserve[form]
         assert paper.words == _reserve_words(ask, proposal, epoch)
 
 
@@ -109,11 +119,12 @@ async def test_settle_says_what_was_settled() -> None:
         structs.replace(SETTLEMENT, detail=b'{"tags":"100%"}' * 100),
     ]
     tokens = ["total", "day:2026-11-22,total", "total;i1", "total;i22"]
-    rounds = list(product(settlements, tokens, ("1", "2")))
+    rounds = list(product(settlements, tokens, ("1", "2"), FORMS))
 
-    for settlement, token, epoch in (*rounds, *reversed(rounds)):
-        paper.epoch = epoch
+    for settlement, token, epoch, form in (*rounds, *reversed(rounds)):
+        paper.epoch, paper.form = epoch, form
         calls.settle(settlement, token, waiter)
+        assert paper.script == SCRIPTS.settle[form]
         assert paper.words == _settle_words(settlement, token, epoch)
 
 

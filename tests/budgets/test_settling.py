@@ -21,15 +21,33 @@ class _Story:
     def __init__(self) -> None:
         self.sent: list[tuple[str, Waiter]] = []
         self.told: list[Any] = []
-        self.settling = Settling(SETTLEMENT, self._send, self._tell)
+        self.settling = Settling(SETTLEMENT, self._send, self)
 
     def _send(self, settlement: Settlement, token: str, waiter: Waiter) -> None:
         assert settlement is SETTLEMENT
         self.sent.append((token, waiter))
 
-    def _tell(self, settlement: Settlement, end: Settled | StoreError) -> None:
+    def ended(self, settlement: Settlement, end: Settled, /) -> None:
+        """Note the end."""
         assert settlement is SETTLEMENT
         self.told.append(end)
+
+    def failed(self, settlement: Settlement, fault: StoreError, /) -> None:
+        """Note the fault."""
+        assert settlement is SETTLEMENT
+        self.told.append(fault)
+
+
+class _Buggy:
+    """Somebody who cannot be told anything."""
+
+    def ended(self, _: Settlement, end: Settled, /) -> None:
+        """Fail."""
+        raise LookupError(end)
+
+    def failed(self, _: Settlement, fault: StoreError, /) -> None:
+        """Fail."""
+        raise LookupError(fault)
 
 
 def test_settling_tells_its_end() -> None:
@@ -67,11 +85,12 @@ def test_settling_tells_what_it_was_refused_for() -> None:
 
 
 def test_settling_is_told_one_fault() -> None:
-    """What fails once has ended; a later fault reaches nobody."""
+    """What fails once has ended; a later fault or reply reaches nobody."""
     story, fault = _Story(), OutcomeUnknown("late")
 
     fail(story.settling, fault)
     fail(story.settling, OutcomeUnknown("later"))
+    story.settling.set_result(SETTLED)
 
     assert story.told == [fault]
 
@@ -82,11 +101,8 @@ async def test_settling_never_raises(reply: Any) -> None:
     reported: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
 
-    def told(_: Settlement, end: Settled | StoreError) -> None:
-        raise LookupError(end)
-
     for end in (reply, StoreError("away")):
-        settling = Settling(SETTLEMENT, lambda *_: None, told)
+        settling = Settling(SETTLEMENT, lambda *_: None, _Buggy())
         if isinstance(end, StoreError):
             settling.set_exception(end)
         else:

@@ -14,9 +14,8 @@ from ulid import ULID
 
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.changes import Settlement
-from gateway.budgets.frames import Filling, Frame
 from gateway.budgets.node import Node, epoch_of
-from gateway.budgets.scripts import Script, load_scripts
+from gateway.budgets.scripts import Form, Script, load_scripts
 from gateway.budgets.waiter import Waiter, fail
 from gateway.domain.reservation import Ask, Held, ReserveOutcome, Settled
 from gateway.errors import StoreError
@@ -48,7 +47,7 @@ class ClientWire:
         self.client = client
         self.node: Node | None = node
         self.skew_ms: int | None = 0
-        self._flagged = flagged
+        self.form: Form = 1 if flagged else 2
 
     @property
     def epoch(self) -> str:
@@ -70,21 +69,29 @@ class ClientWire:
         keys: Sequence[str | bytes | int],
         args: Sequence[str | bytes | int],
     ) -> list[Any]:
-        source = script.flagged if self._flagged else script.plain
-        rest = (len(keys), *keys, *args)
+        source = script[self.form]
+        return await self._evaluate(source.sha, source.text, (len(keys), *keys, *args))
+
+    async def _evaluate(
+        self, sha: str | bytes, text: str | None, rest: Sequence[str | bytes | int]
+    ) -> list[Any]:
         try:
-            reply = await self.client.execute_command("EVALSHA", source.sha, *rest)
+            reply = await self.client.execute_command("EVALSHA", sha, *rest)
         except NoScriptError:
-            reply = await self.client.execute_command("EVAL", source.text, *rest)
+            reply = await self.client.execute_command("EVAL", text, *rest)
         return cast(list[Any], reply)
 
-    def submit_frame(self, frame: Frame, filling: Filling, waiter: Waiter) -> None:
+    @property
+    def line(self) -> "ClientWire":
+        """Return itself: it is its own line."""
+        return self
+
+    def transmit(self, waiter: Waiter, packed: bytes, source: str | None = None) -> None:
         """Run a script."""
         reader = hiredis.Reader()
-        command, _ = frame.forms[1]
-        reader.feed(command % filling)
-        _, _, count, *words = cast(list[bytes], reader.gets())
-        reply = self.submit(frame.script, words[: int(count)], words[int(count) :])
+        reader.feed(packed)
+        _, sha, *rest = cast(list[bytes], reader.gets())
+        reply = asyncio.ensure_future(self._evaluate(sha, source, rest))
         reply.add_done_callback(lambda reply: _tell(waiter, reply))
 
     def future(self) -> asyncio.Future[Any]:
