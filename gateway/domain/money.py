@@ -6,8 +6,9 @@ MICROCENTS_PER_CENT = 10**6
 # 2^53-1: the largest integer that a Lua number, a double, still holds exactly.
 AMOUNT_MICROCENTS_MAX = 2**53 - 1
 
-# One digit before the point and six after it.
-_DIGITS = 7
+# A half of a fraction: to look it up takes less than to cut it from a text.
+_HALF = 1_000
+_HALVES = tuple(f"{number:03}" for number in range(_HALF))
 # [0-9], not \d: \d also matches the digits of other scripts, which the Lua reader refuses.
 _CENTS = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,6}))?")
 
@@ -31,5 +32,8 @@ def cents_from_microcents(amount_microcents: int) -> str:
     """Return a signed amount as plain decimal cents without trailing zeros."""
     if amount_microcents < 0:
         return f"-{cents_from_microcents(-amount_microcents)}"
-    digits = str(amount_microcents).zfill(_DIGITS)
-    return f"{digits[:-6]}.{digits[-6:]}".rstrip("0").rstrip(".")
+    whole = amount_microcents // MICROCENTS_PER_CENT
+    fraction = amount_microcents % MICROCENTS_PER_CENT
+    if not fraction:
+        return str(whole)
+    return f"{whole}.{_HALVES[fraction // _HALF]}{_HALVES[fraction % _HALF]}".rstrip("0")

@@ -83,11 +83,16 @@ def _is_anthropic(told: ToldUsage) -> bool:
 
 
 def _openai(read: object, written: object, details: object) -> Usage | None:
-    cached = _count(details.cached_tokens, 0) if isinstance(details, ToldDetails) else 0
-    input_tokens, output_tokens = _count(read), _count(written, 0)
-    if input_tokens is None or output_tokens is None or cached is None or cached > input_tokens:
+    cached = details.cached_tokens if isinstance(details, ToldDetails) else None
+    # None is what was not told.
+    written = 0 if written is None else written
+    cached = 0 if cached is None else cached
+    # A bool is no count, though it is an int.
+    if type(read) is not int or type(written) is not int or type(cached) is not int:
         return None
-    return Usage(input_tokens, output_tokens, cached)
+    if 0 <= cached <= read <= _TOKENS_MAX and 0 <= written <= _TOKENS_MAX:
+        return Usage(read, written, cached)
+    return None
 
 
 def _anthropic(told: ToldUsage) -> Usage | None:

@@ -17,7 +17,7 @@ from gateway.proxy.body import UNCHECKED_BYTES_MAX, BodyTooLarge, Receive, read_
 from gateway.proxy.dialect import Tongue
 from gateway.proxy.exposure import Exposure
 from gateway.proxy.head import RequestHead, header_lines
-from gateway.proxy.invocation import Invocation, tongue_of
+from gateway.proxy.invocation import Invocation, Target, tongue_of
 from gateway.proxy.meter import Metering, PriceOf
 from gateway.proxy.origin import UpstreamHead, request_start
 from gateway.proxy.problem import Problem
@@ -80,6 +80,8 @@ class Admission:
         self._price_of = price_of
         self._exposure = exposure
         self._rules = rules
+        # Who calls, where keys are off; else the head says it, and the store has the last word.
+        self._trusted = KeyText(rules.trusted_org, "", "") if rules.trusted_org else None
         # A body that came with its head is taken as it is, up to here.
         self._bytes_at_once = min(UNCHECKED_BYTES_MAX, rules.body_bytes_max)
 
@@ -89,7 +91,7 @@ class Admission:
         Raises:
             CallerLeft: nobody waits for the answer; nothing is held.
         """
-        key = identify(call.target.head, self._rules)
+        key = self._trusted or call.target.head.key
         if key is None:
             return Declined(problem.unauthenticated(), tongue_of(call))
         try:
@@ -115,12 +117,13 @@ class Admission:
     async def _understand(
         self, call: Invocation, key: KeyText, receive: Receive
     ) -> _Understood | Declined:
-        route: Found = self._agents.known(key.org, call.target.agent)
-        if route is None and is_id(call.target.agent):
-            route = await self._agents.find(key.org, call.target.agent)
-        unfit = _unfit(call, route)
-        if unfit is not None or not isinstance(route, Route):
-            return Declined(unfit or _unknown(call), tongue_of(call))
+        target = call.target
+        route: Found = self._agents.known(key.org, target.agent)
+        if route is None and is_id(target.agent):
+            route = await self._agents.find(key.org, target.agent)
+        is_fit = target.head.unfit is None and target.method != "TRACE"
+        if not (is_fit and isinstance(route, Route)):
+            return Declined(_unfit(target, route), tongue_of(call))
         body = call.body
         if body is None or len(body) > self._bytes_at_once:
             read = await self._body(call, key, route.agent, receive)
@@ -192,36 +195,27 @@ class Admission:
         return word != "COLD" or await self._budgets.is_marked()
 
 
-def identify(head: RequestHead, rules: Rules) -> KeyText | None:
-    """Return who calls, or None where no key of ours was shown; the store has the last word."""
-    if rules.trusted_org:
-        return KeyText(rules.trusted_org, "", "")
-    return head.key
-
-
-def _unfit(call: Invocation, route: object) -> Problem | None:
-    if call.target.head.unfit is not None:
-        return call.target.head.unfit
-    if call.target.method == "TRACE":
+def _unfit(target: Target, route: Found) -> Problem:
+    """Return why a call does not run whatever it costs."""
+    if target.head.unfit is not None:
+        return target.head.unfit
+    if target.method == "TRACE":
         # Its answer is the request as it came, the operator's credentials included.
         return problem.method_not_allowed(_METHODS)
     if isinstance(route, Unusable):
         # Why is in the log: it may hold what an operator wrote in the wrong place.
         return Problem("internal_error", "The description of the agent is not usable.")
-    return None
-
-
-def _unknown(call: Invocation) -> Problem:
-    return Problem("unknown_agent", f"There is no agent {call.target.agent!r}.")
+    return Problem("unknown_agent", f"There is no agent {target.agent!r}.")
 
 
 def _upstream_head(call: Invocation, route: Route, body: bytes | None) -> UpstreamHead:
     target = call.target
-    method = target.method.encode("ascii")
-    if target.onward is None or target.onward[0] is not route:
-        lines = _lines(target.head, route)
-        target.onward = route, request_start(route.origin, method, target.path, lines)
-    return UpstreamHead(method, target.onward[1], call.body_length if body is None else len(body))
+    onward = target.onward
+    if onward is None or onward[0] is not route:
+        method, lines = target.method.encode("ascii"), _lines(target.head, route)
+        start = request_start(route.origin, method, target.path, lines)
+        onward = target.onward = route, method, start
+    return UpstreamHead(onward[1], onward[2], call.body_length if body is None else len(body))
 
 
 def _lines(head: RequestHead, route: Route) -> bytes:

@@ -162,27 +162,29 @@ def budget_lines(request_id: str, org: str, held: Held, *, visible: bool) -> byt
     """
     lines = f"budget-request-id: {request_id}\r\nbudget-source: upstream\r\n"
     if held.budget:
-        lines += f"budget-id: {org}:{held.budget}\r\n"
-        if visible:
-            lines += f"budget-remaining: {cents_from_microcents(held.available_microcents)}\r\n"
-        if held.resets_ms:
-            lines += f"budget-reset: {_instant(held.resets_ms)}\r\n"
+        left = held.available_microcents
+        remaining = f"budget-remaining: {cents_from_microcents(left)}\r\n" if visible else ""
+        reset = _reset_line(held.resets_ms) if held.resets_ms else ""
+        lines = f"{lines}budget-id: {org}:{held.budget}\r\n{remaining}{reset}"
     if held.warnings:
         warned = ", ".join([f"{org}:{budget}" for budget in held.warnings])
-        lines += f"budget-warning: {warned}\r\n"
+        lines = f"{lines}budget-warning: {warned}\r\n"
     return lines.encode()
 
 
-def cost_line(cost_microcents: int) -> bytes:
-    """Return what a call has cost, in cents."""
-    return f"budget-cost: {cents_from_microcents(cost_microcents)}\r\n".encode()
+def cost_lines(
+    cost_microcents: int | None, total_s: float, store_s: float, upstream_s: float
+) -> bytes:
+    """Return what a call has cost, in cents where it is known, and where its time went.
 
-
-def timing_line(total_s: float, store_s: float, upstream_s: float) -> bytes:
-    """Return where the time went, in milliseconds; ``gw`` is what the gateway itself took."""
+    The times are milliseconds; ``gw`` is what the gateway itself took.
+    """
+    cost = b""
+    if cost_microcents is not None:
+        cost = f"budget-cost: {cents_from_microcents(cost_microcents)}\r\n".encode()
     own_s = total_s - store_s - upstream_s
-    text = b"server-timing: gw;dur=%.3f, redis;dur=%.3f, upstream;dur=%.3f\r\n"
-    return text % (own_s * 1e3, store_s * 1e3, upstream_s * 1e3)
+    text = b"%bserver-timing: gw;dur=%.3f, redis;dur=%.3f, upstream;dur=%.3f\r\n"
+    return text % (cost, own_s * 1e3, store_s * 1e3, upstream_s * 1e3)
 
 
 def headers_in(lines: bytes) -> Headers:
@@ -192,4 +194,6 @@ def headers_in(lines: bytes) -> Headers:
 
 
 # Budgets reset at few instants, and each is written on very many answers.
-_instant = lru_cache(maxsize=256)(instant)
+@lru_cache(maxsize=256)
+def _reset_line(resets_ms: int) -> str:
+    return f"budget-reset: {instant(resets_ms)}\r\n"

@@ -19,15 +19,15 @@ ARRIVAL = "budget.arrival"
 class Target(Struct):
     """What a head asks for: an agent, and what of it. ``path`` begins below the agent.
 
-    ``onward`` is how it goes on to a route: made by whoever sends it there first, and true for
-    as long as the agent has this very route.
+    ``onward`` is how it goes on to a route, as its method and the start of its head: made by
+    whoever sends it there first, and true for as long as the agent has this very route.
     """
 
     agent: str
     method: str
     path: bytes
     head: RequestHead
-    onward: tuple[Route, bytes] | None = None
+    onward: tuple[Route, bytes, bytes] | None = None
 
 
 class Arrival(Struct, frozen=True):

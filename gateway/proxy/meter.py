@@ -146,38 +146,33 @@ class Meter(Struct, eq=False):
             self.feed(body)
             return self.result()
         self._look(body)
-        return self._judged(is_complete=True)
+        return self._judged()
 
-    def _judged(self, is_complete: bool) -> Metered | None:
-        metering, usage = self.metering, self.usage
+    def _judged(self, is_complete: bool = True) -> Metered | None:
+        metering, usage, model = self.metering, self.usage, self.model
         if self.reported is not None:
-            return Metered(self.reported, "reported", usage, self.model)
-        if usage is not None and metering.price is not None:
-            price = self._price(metering.price)
-            return Metered(cost_of(usage, price), "tokens", usage, self.model, price.id)
+            return Metered(self.reported, "reported", usage, model)
+        price = metering.price
+        if price is not None and model is not None and model != metering.model:
+            # The model that answered, where the list knows it; else the one that was asked for.
+            price = metering.price_of(model) or price
+        if usage is not None and price is not None:
+            return Metered(cost_of(usage, price), "tokens", usage, model, price.id)
         if self.status < 400 or metering.agent.charge_errors:
-            return self._kept(is_complete)
+            return self._kept(price, is_complete)
         # An answer that failed and tells of no cost has none, unless the agent says otherwise.
         return None
 
-    def _kept(self, is_complete: bool) -> Metered:
+    def _kept(self, price: Price | None, is_complete: bool) -> Metered:
         """Return the cost of an answer that tells of none: the quote, or what was seen."""
-        quote, price = self.metering.quote, self.metering.price
+        quote = self.metering.quote
         if quote.source == "flat" or self.metering.agent.pricing.mode == "flat":
             return Metered(quote.amount_microcents, "flat", self.usage, self.model)
         if price is None or is_complete or self.events is None:
             return Metered(quote.amount_microcents, "quote", self.usage, self.model)
         # The whole quote stands for the input; of the output only what was sent can have cost.
-        price = self._price(price)
         seen = cost_of(Usage(0, -(-self.size // BYTES_PER_INPUT_TOKEN), 0), price)
         return Metered(max(quote.amount_microcents, seen), "partial", None, self.model, price.id)
-
-    def _price(self, asked: Price) -> Price:
-        # The model that answered, where the list knows it; else the one that was asked for.
-        metering, model = self.metering, self.model
-        if model is None or model == metering.model:
-            return asked
-        return metering.price_of(model) or asked
 
     def _look(self, data: bytes) -> None:
         # Usage is told at the end, after all the content: from there it is found at once.
@@ -191,9 +186,10 @@ class Meter(Struct, eq=False):
         usage, model = told.usage, told.model
         if told.response is not None or told.message is not None:
             usage, model = _deeper(told)
-        seen = usage_of(usage) if isinstance(usage, ToldUsage) else None
-        if seen is not None:
-            self.usage = seen if self.usage is None else merged(self.usage, seen)
+        if isinstance(usage, ToldUsage):
+            seen = usage_of(usage)
+            if seen is not None:
+                self.usage = seen if self.usage is None else merged(self.usage, seen)
         if isinstance(model, str) and model:
             self.model = model[:_MODEL_LENGTH_MAX]
         if self.trusts and isinstance(told.usage, ToldUsage):

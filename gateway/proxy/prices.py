@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache, partial
 from math import lcm
 
 from genai_prices import Usage, calc_price
@@ -31,25 +30,33 @@ class Prices:
 
     def __init__(self, now_s: Callable[[], float] = time.time) -> None:
         self._now_s = now_s
-        self._turn_to(now_s())
+        self._turn_to(now_s() // _FRESH_S)
         # The list is read from disk now, and not while the first caller waits.
         self.price_of("gpt-4o")
 
     def price_of(self, model: str) -> Price | None:
         """Return the price of a model, or None where the list does not know it."""
+        minute = self._now_s() // _FRESH_S
+        if minute != self._minute:
+            self._turn_to(minute)
+        try:
+            return self._found[model]
+        except KeyError:
+            return self._search(model)
+
+    def _search(self, model: str) -> Price | None:
         if len(model) > _MODEL_LENGTH_MAX:
             return None
-        now_s = self._now_s()
-        if not self._minute_s <= now_s < self._next_minute_s:
-            self._turn_to(now_s)
-        return self._look_up(model)
+        if len(self._found) >= _MODELS_MAX:
+            self._found.clear()
+        price = self._found[model] = _price(self._at, model)
+        return price
 
-    def _turn_to(self, now_s: float) -> None:
-        # A memory of one minute is asked by the name alone, which takes half of what a pair does.
-        self._minute_s = int(now_s) // _FRESH_S * _FRESH_S
-        self._next_minute_s = self._minute_s + _FRESH_S
-        at = datetime.fromtimestamp(self._minute_s, UTC)
-        self._look_up = lru_cache(_MODELS_MAX)(partial(_price, at))
+    def _turn_to(self, minute: float) -> None:
+        self._minute = minute
+        self._at = datetime.fromtimestamp(minute * _FRESH_S, UTC)
+        # By the name alone, and what the list does not know too.
+        self._found: dict[str, Price | None] = {}
 
 
 def _price(at: datetime, model: str) -> Price | None:

@@ -10,7 +10,7 @@ from gateway.proxy import problem
 from gateway.proxy.agents import voice_of
 from gateway.proxy.answer import Answer
 from gateway.proxy.dialect import Tongue, broken_event
-from gateway.proxy.head import cost_line, timing_line
+from gateway.proxy.head import cost_lines
 from gateway.proxy.invocation import Invocation
 from gateway.proxy.meter import Meter, Metered
 from gateway.proxy.outgoing import Outgoing
@@ -146,10 +146,8 @@ class Relay(Struct, eq=False):
     def _lines(self, cost_microcents: int | None) -> bytes:
         """Return our own headers; the cost where it is known before the head is sent."""
         total_s = time.perf_counter() - self.began_s
-        timing = timing_line(total_s, self.reservation.store_s, self.upstream_s)
-        if cost_microcents is None:
-            return self.lines + timing
-        return self.lines + cost_line(cost_microcents) + timing
+        store_s = self.reservation.store_s
+        return self.lines + cost_lines(cost_microcents, total_s, store_s, self.upstream_s)
 
 
 def _charge(metered: Metered | None) -> int:

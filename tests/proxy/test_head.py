@@ -11,9 +11,9 @@ from gateway.proxy.head import (
     IDEMPOTENCY_KEY_MAX,
     Header,
     budget_lines,
+    cost_lines,
     headers_in,
     read_request_head,
-    timing_line,
 )
 
 _KEY = b"bgk_acme_k1_secret"
@@ -188,6 +188,6 @@ def test_budget_headers_hide_amounts() -> None:
 
 def test_server_timing_adds_up() -> None:
     """The three parts are milliseconds and sum to the whole."""
-    assert timing_line(0.010, 0.002, 0.007) == (
+    assert cost_lines(None, 0.010, 0.002, 0.007) == (
         b"server-timing: gw;dur=1.000, redis;dur=2.000, upstream;dur=7.000\r\n"
     )
