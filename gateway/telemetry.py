@@ -66,9 +66,8 @@ class Durations(Collector):
 
     def observe(self, seconds: float) -> None:
         """Take one duration; they are counted when many have come, or when somebody asks."""
-        uncounted_s = self._uncounted_s
-        uncounted_s.append(seconds)
-        if len(uncounted_s) == _UNCOUNTED_MAX:
+        self._uncounted_s.append(seconds)
+        if len(self._uncounted_s) == _UNCOUNTED_MAX:
             self._count()
 
     def _count(self) -> None:

@@ -23,16 +23,12 @@ def metering_for(
     call: Invocation, agent: Agent, body: bytes | None, price_of: PriceOf
 ) -> Metering | Problem:
     """Return the quote of a call and what its meter must know, or why it has none."""
-    target = call.target
-    wish, model, price, body_bytes = _NO_WISH, "", None, 0
-    if body:
-        body_bytes = len(body)
-        if agent.pricing.mode == "tokens" and target.method not in FREE_METHODS:
-            wish = _WISHES.read(body) or _NO_WISH
-            if isinstance(wish.model, str) and wish.model:
-                model = wish.model
-                price = price_of(model)
-    quote = quote_for(agent, target.method, body_bytes, wish, price)
+    target, wish = call.target, _NO_WISH
+    if body and agent.pricing.mode == "tokens" and target.method not in FREE_METHODS:
+        wish = _WISHES.read(body) or _NO_WISH
+    model = wish.model if isinstance(wish.model, str) else ""
+    price = price_of(model) if model else None
+    quote = quote_for(agent, target.method, len(body) if body else 0, wish, price)
     if quote is None:
         return _unpriced(model[:_TOLD_MAX])
     max_cost_cents = target.head.max_cost_cents
