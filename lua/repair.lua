@@ -6,19 +6,28 @@ KEYS     [1]    meta      hash    sequence
          [2]    applied   string  whether this repair was applied
          [3..]  spend     hash    the windows that differ
 ARGV     [1]    id         ULID
-         [2..]  changes    of each: place of its spend key in KEYS, scope, signed microcents
+         [2]    windows    packed kind:id,... of the spend keys, in the order of KEYS
+         [3..]  changes    of each: place of its spend key in KEYS, scope, signed microcents
 RETURNS  BADARG argument | DONE | OK
          each followed by seq server_ms
-WHY      A window whose counters left by their TTL stays gone: nothing reads it any more.
+WHY      A window whose counters left by their TTL stays gone: nothing reads it any more. One that
+         runs and has lost its counters gets them back: what it had spent would be spent twice.
 ]]
---- @include "clock" "amount" "sign"
+--- @include "clock" "amount" "sign" "close" "places" "retention" "bounds"
+local windows, kinds = ARGV[2] or '', {}
 local function answer(...)
     local reply, seq = {...}, redis.call('HGET', KEYS[1], 'seq')
     reply[#reply + 1], reply[#reply + 2] = tonumber(seq or 0), time_ms()
     return reply
 end
 
-for at = 2, #ARGV, 3 do
+for kind in string.gmatch(windows, '(%l+):?[%w-]*') do
+    kinds[#kinds + 1] = kind
+end
+if #kinds ~= #KEYS - 2 then
+    return answer('BADARG', 'windows')
+end
+for at = 3, #ARGV, 3 do
     local place, scope, amount = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
     local spend_key = place and place >= 3 and KEYS[place]
     if not spend_key or not amount or not is_signed_amount(amount)
@@ -34,11 +43,20 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
     return answer('DONE')
 end
 
+-- What is no meta hash fails here, for the same reason.
+local running = bounds_of(KEYS[1], windows)
+local is_known = redis.call('HEXISTS', KEYS[1], 'schema') == 1
 redis.call('SET', KEYS[2], '1', 'PX', 604800000)
-for at = 2, #ARGV, 3 do
-    local spend_key = KEYS[tonumber(ARGV[at])]
-    if redis.call('EXISTS', spend_key) == 1 then
+for at = 3, #ARGV, 3 do
+    local place = tonumber(ARGV[at])
+    local spend_key, kind = KEYS[place], kinds[place - 2]
+    local is_there = redis.call('EXISTS', spend_key) == 1
+    local is_running = is_known and (kind == 'total' or close_of(running, kind) ~= '0')
+    if is_there or is_running then
         redis.call('HINCRBY', spend_key, ARGV[at + 1] .. '.spent', ARGV[at + 2])
+    end
+    if is_running and not is_there then
+        keep_until(spend_key, running, kind)
     end
 end
 redis.call('HINCRBY', KEYS[1], 'seq', 1)

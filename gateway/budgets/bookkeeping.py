@@ -144,7 +144,10 @@ class Bookkeeping(Budgets):
         return _checked(reply)
 
     async def repair(self, change: Repair) -> str:
-        """Make counters equal the ledger: ``OK``, or ``DONE`` where it was applied before."""
+        """Make counters equal the ledger: ``OK``, or ``DONE`` where it was applied before.
+
+        A window that has ended and lost its counters stays without; one that runs gets them back.
+        """
         windows = list(dict.fromkeys(window for window, _, _ in change.changes))
         # KEYS count from 1, and the spend keys follow meta and applied.
         places = {window: at for at, window in enumerate(windows, 3)}
@@ -157,6 +160,7 @@ class Bookkeeping(Budgets):
             ),
             (
                 change.id,
+                ",".join(windows),
                 *(
                     argument
                     for window, scope, amount_microcents in change.changes

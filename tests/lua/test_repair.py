@@ -3,8 +3,9 @@
 P1 each difference changes the spent of one scope in one window, and no entry says so
 P2 it is applied once, by its own id, which is kept for 7 days
 P3 counters that left by their TTL, and an org that is not known, are not brought back
-P4 a place that is no spend key, a malformed scope or amount is named, and nothing is applied
+P4 windows that are not those of the keys, a place that is no spend key, a malformed scope or amount is named, and nothing is applied
 P5 nothing but what differs is touched
+P6 counters that a running window has lost are made again, and leave when the others do
 
 Keys that somebody has damaged: test_damaged.py.
 """
@@ -74,13 +75,42 @@ async def test_repair_of_an_unknown_org_makes_no_org(store: Store) -> None:
     assert changed(before, await store.contents()) == left
 
 
+@pytest.mark.parametrize("window", ["total", "day:2037-11-22"])
+async def test_repair_makes_lost_counters_again(store: Store, window: str) -> None:
+    """P6: somebody deleted them, and what the window has spent must not be spent twice."""
+    ask, held = await store.held(cents(5))
+    await store.settle(ask, held, cents(5))
+    key = f"bg:{{acme}}:spend:{window}"
+    left_s = await store.client.ttl(key)
+    await store.client.delete(key)
+
+    changes = ((window, "org", cents(3)), (window, "agent.researcher", cents(3)))
+    assert await store.budgets.repair(Repair(store.id(), ORG, changes)) == "OK"
+
+    spent = {"org.spent": cents(3), "agent.researcher.spent": cents(3)}
+    assert await store.spend(window) == spent
+    assert left_s - 10 < await store.client.ttl(key) <= left_s
+
+
+@pytest.mark.parametrize("windows", ["", "day:2037-11-22,total", "|"])
+async def test_repair_names_the_windows_of_its_keys(store: Store, windows: str) -> None:
+    """P4: whose counters are made again must be told of each."""
+    await hold(store)
+    own_id, before = store.id(), await store.contents()
+
+    said = await call(store, "repair", own_id, windows=windows)
+
+    assert said[:2] == [b"BADARG", b"windows"]
+    assert await store.contents() == before
+
+
 @pytest.mark.parametrize("place", ["-1", "0", "1", "2", "2.5", "4", "x", ""])
 async def test_repair_changes_spend_keys_only(store: Store, place: str) -> None:
     """P4: a place that is not one of a spend key is refused, and nothing is applied."""
     keys = ["bg:{acme}:meta", "bg:{acme}:applied:R1", "bg:{acme}:spend:total"]
     repair = load_scripts(FROZEN_CLOCK).repair
 
-    reply = await store.wire.submit(repair, keys, ["R1", place, "org", "5"])
+    reply = await store.wire.submit(repair, keys, ["R1", "total", place, "org", "5"])
 
     assert reply[:2] == [b"BADARG", b"changes"]
     assert await store.client.exists("bg:{acme}:applied:R1") == 0
