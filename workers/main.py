@@ -34,6 +34,7 @@ from gateway.telemetry import new_registry, ops_app
 from workers.journal_pump import BLOCK_MS, JournalPump, PumpMetrics
 from workers.limits_watch import LimitsMetrics, watch_forever
 from workers.outbox import OutboxMetrics, deliver_forever
+from workers.reconcile import ReconcileMetrics, reconcile_forever
 from workers.sweeper import SweeperMetrics, sweep_forever
 
 _log = structlog.get_logger()
@@ -166,12 +167,14 @@ def _loops(
     client, looks = (_client(stack, settings) for _ in range(2))
     consumer = f"{socket.gethostname()}-{os.getpid()}"
     pump, sweeper, outbox = PumpMetrics(registry), SweeperMetrics(registry), OutboxMetrics(registry)
-    limits = LimitsMetrics(registry)
+    limits, differences = LimitsMetrics(registry), ReconcileMetrics(registry)
+    clients = Clients(pool, looks)
     return {
         "journal_pump": lambda: JournalPump(client, pool, consumer, pump).run(),
         "sweeper": lambda: sweep_forever(budgets, sweeper),
         "outbox": lambda: deliver_forever(pool, budgets, outbox),
-        "limits_watch": lambda: watch_forever(Clients(pool, looks), limits),
+        "limits_watch": lambda: watch_forever(clients, limits),
+        "reconcile": lambda: reconcile_forever(clients, budgets, differences),
         "timetable": lambda: run_timetable(settings.redis_url, pool),
     }
 

@@ -11,6 +11,7 @@ from gateway.cli.clients import open_clients
 from gateway.domain.money import cents_from_microcents
 from gateway.registry.clients import require_org
 from gateway.registry.differences import Comparison, compare
+from gateway.registry.mending import mend
 from gateway.registry.orgs import list_orgs
 
 _COLUMNS = ("budget_id", "window_id", "redis_cents", "ledger_cents", "difference_cents")
@@ -21,10 +22,17 @@ def run(
     wait_s: Annotated[
         float, typer.Option(min=0, help="How long to wait for the worker, per org.")
     ] = 10.0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Ask for a repair of what differs, and wait for it.")
+    ] = False,
     as_json: output.AsJson = False,
 ) -> None:
-    """Compare Redis with the ledger and change nothing: exit code 0, or 3 and each difference."""
-    comparisons = asyncio.run(_compare(org, wait_s))
+    """Compare Redis with the ledger: exit code 0, or 3 and each difference.
+
+    Nothing is changed without --repair. With it the differences of before are told on standard
+    error, and the exit code is that of a second look.
+    """
+    comparisons = asyncio.run(_reconcile(org, wait_s, repair=repair))
     differences = [
         (
             difference.budget_id,
@@ -61,13 +69,17 @@ def run(
         raise typer.Exit(output.CHECK_FAILED)
 
 
-async def _compare(org: str, wait_s: float) -> list[Comparison]:
+async def _reconcile(org: str, wait_s: float, *, repair: bool) -> list[Comparison]:
     settings = environment.load()
     comparisons = list[Comparison]()
     async with open_clients(settings) as clients, open_bookkeeping(settings) as budgets:
         if org:
             await require_org(clients, org)
         for name in [org] if org else [known.org for known in await list_orgs(clients)]:
+            if repair:
+                found = await mend(clients, budgets, name, wait_s)
+                if found.differences:
+                    output.complain(f"{_sentence(found, wait_s)} A repair was asked for.")
             comparisons.append(await compare(clients, budgets, name, wait_s))
             # Where the worker is too late for one org, it is for the next one too.
             if not comparisons[-1].is_posted:
@@ -76,7 +88,7 @@ async def _compare(org: str, wait_s: float) -> list[Comparison]:
 
 
 def _sentence(comparison: Comparison, wait_s: float) -> str:
-    org, journal_id, is_posted, compared, differences = comparison
+    org, journal_id, is_posted, compared, differences, _ = comparison
     if not is_posted:
         return (
             f"{org}: not compared, the ledger has not posted the journal up to {journal_id} "

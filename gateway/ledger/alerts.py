@@ -20,11 +20,13 @@ class Alert(NamedTuple):
     source: str
 
 
-async def raise_alerts(pool: asyncpg.Pool, alerts: Sequence[Alert]) -> list[Alert]:
+async def raise_alerts(
+    ledger: asyncpg.Pool | asyncpg.pool.PoolConnectionProxy, alerts: Sequence[Alert]
+) -> list[Alert]:
     """Keep alerts and return those that are new."""
     if not alerts:
         return []
-    rows = await pool.fetch(
+    rows = await ledger.fetch(
         _INSERT,
         [alert.org for alert in alerts],
         [alert.kind for alert in alerts],

@@ -43,7 +43,8 @@ class Comparison(NamedTuple):
     """What came of comparing an org as of a journal id.
 
     ``is_posted`` is false where the ledger had not posted so far in time: then nothing was
-    compared. ``compared`` is how many counters were.
+    compared. ``compared`` is how many counters were. ``is_mended`` is true where what differs may
+    be what a repair that was asked for has not applied yet.
     """
 
     org: str
@@ -51,6 +52,7 @@ class Comparison(NamedTuple):
     is_posted: bool
     compared: int
     differences: tuple[Difference, ...]
+    is_mended: bool = False
 
 
 class _Cut(NamedTuple):
@@ -80,9 +82,11 @@ async def compare(clients: Clients, budgets: Bookkeeping, org: str, wait_s: floa
                 return Comparison(org, cut.inspection.journal_id, False, 0, ())
             await asyncio.sleep(_POLL_S)
         comparison = await _compared(clients, org, cut)
-        is_final = not comparison.differences or loop.time() >= end_s
-        if is_final or not await clients.ledger.fetchval(_OPEN_REPAIR, org, cut.mark_at):
+        if not comparison.differences:
             return comparison
+        is_mended = await clients.ledger.fetchval(_OPEN_REPAIR, org, cut.mark_at)
+        if not is_mended or loop.time() >= end_s:
+            return comparison._replace(is_mended=is_mended)
         await asyncio.sleep(_REPAIR_POLL_S)
 
 

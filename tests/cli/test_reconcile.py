@@ -12,6 +12,7 @@ from gateway.registry.orgs import add_org
 from tests.cli.calls import CENT, post_all, spend
 from tests.cli.conftest import Run
 from workers.journal_pump import JournalPump
+from workers.outbox import deliver
 
 
 async def test_agreement_ends_with_0(
@@ -53,6 +54,24 @@ async def test_difference_ends_with_3(
     ]
     assert "acme: 1 of 6 counters differ" in text.out
     assert await clients.redis.hget("bg:{acme}:spend:total", "org.spent") == "999999"
+
+
+async def test_repair_is_asked_for(
+    command: Run, acme: JournalPump, clients: Clients, budgets: Bookkeeping
+) -> None:
+    """What differs is mended by the worker; the exit code is that of a second look."""
+    await spend(budgets, CENT)
+    await post_all(acme)
+    await clients.redis.hincrby("bg:{acme}:spend:total", "org.spent", -1)
+
+    asked = await command("reconcile", "acme", "--repair", "--wait-s", "0")
+    await deliver(clients.ledger, budgets)
+    again = await command("reconcile", "acme", "--repair")
+
+    assert (asked.code, again.code) == (3, 0)
+    assert "1 of 6 counters differ" in asked.err
+    assert "A repair was asked for." in asked.err
+    assert (again.err, again.out.splitlines()[0][:20]) == ("", "acme: all 6 counters")
 
 
 async def test_ledger_that_is_behind_ends_with_3(

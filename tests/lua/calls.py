@@ -86,7 +86,13 @@ _WORDS = {
         "epoch": "1",
         "detail": "{}",
     },
-    "repair": {"id": "", "windows": "total", "place": "3", "scope": "org", "amount_microcents": "2"},
+    "repair": {
+        "id": "",
+        "windows": "total",
+        "place": "3",
+        "scope": "org",
+        "amount_microcents": "2",
+    },
     "inspect": {},
     "authenticate": {"key_digest": KEY_DIGEST, "agent": ""},
 }

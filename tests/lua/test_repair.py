@@ -3,7 +3,8 @@
 P1 each difference changes the spent of one scope in one window, and no entry says so
 P2 it is applied once, by its own id, which is kept for 7 days
 P3 counters that left by their TTL, and an org that is not known, are not brought back
-P4 windows that are not those of the keys, a place that is no spend key, a malformed scope or amount is named, and nothing is applied
+P4 windows that are not those of the keys, a place that is no spend key, a malformed scope or
+   amount is named, and nothing is applied
 P5 nothing but what differs is touched
 P6 counters that a running window has lost are made again, and leave when the others do
 

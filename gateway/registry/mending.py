@@ -1,0 +1,71 @@
+"""Mending: counters that are not what the ledger says are repaired, once however many look.
+
+Only by a repair, which is a difference: traffic goes on meanwhile, and what it changes stays.
+"""
+
+import orjson
+from ulid import ULID
+
+from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.domain.money import cents_from_microcents
+from gateway.ledger.alerts import Alert, raise_alerts
+from gateway.ledger.sql import statement
+from gateway.registry.clients import Clients
+from gateway.registry.differences import Comparison, Difference, compare
+
+KIND = "counters_differ"
+_ASK = statement("ask_outbox")
+_LOCK = statement("lock_mending")
+
+
+async def mend(clients: Clients, budgets: Bookkeeping, org: str, wait_s: float) -> Comparison:
+    """Compare an org, and ask for a repair of what differs; the outbox tells it to Redis.
+
+    ``is_mended`` of what is returned says that every difference is being repaired, by this look or
+    by another one. Each look that asks raises an alert.
+
+    Raises:
+        StoreNotReady: the node marker is missing.
+    """
+    async with clients.ledger.acquire() as connection, connection.transaction():
+        # Two that saw the same difference would both add it. Until this one has committed the
+        # other waits, and then finds its repair.
+        await connection.execute(_LOCK, org)
+        comparison = await compare(clients, budgets, org, wait_s)
+        if not comparison.differences or comparison.is_mended:
+            return comparison
+        change_id = str(ULID())
+        source = f"mending/{change_id}"
+        await connection.execute(
+            _ASK, ["repair"], [org], [_repair(comparison, change_id)], [source]
+        )
+        await raise_alerts(connection, [_alert(comparison, source)])
+    return comparison._replace(is_mended=True)
+
+
+def _repair(comparison: Comparison, change_id: str) -> str:
+    changes = [_change(comparison.org, difference) for difference in comparison.differences]
+    payload = {"id": change_id, "org": comparison.org, "changes": changes}
+    return orjson.dumps(payload).decode()
+
+
+def _change(org: str, difference: Difference) -> tuple[str, str, int]:
+    scope, _, kind = difference.budget_id.removeprefix(f"{org}:").rpartition(".")
+    window = f"{kind}:{difference.window_id}" if difference.window_id else kind
+    return window, scope, difference.ledger_microcents - difference.redis_microcents
+
+
+def _alert(comparison: Comparison, source: str) -> Alert:
+    detail: dict[str, object] = {
+        "journal_id": comparison.journal_id,
+        "differences": [
+            {
+                "budget_id": difference.budget_id,
+                "window_id": difference.window_id,
+                "redis_cents": cents_from_microcents(difference.redis_microcents),
+                "ledger_cents": cents_from_microcents(difference.ledger_microcents),
+            }
+            for difference in comparison.differences
+        ],
+    }
+    return Alert(comparison.org, KIND, detail, source)
