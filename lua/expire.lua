@@ -39,7 +39,6 @@ local function finish(id, hold, done_key, idem_key)
     has_ended = true
     redis.call('ZREM', KEYS[4], org .. '|' .. id)
     redis.call('HDEL', KEYS[3], id)
-    redis.call('HINCRBY', KEYS[6], scope .. '.open', -1)
     bury(done_key, 'expired', hold.amount, charged, charged, hold.reserved_ms, at_ms, hold.owner,
         hold.agent, packed)
     if hold.idem ~= '' then
@@ -48,6 +47,7 @@ local function finish(id, hold, done_key, idem_key)
     append(KEYS[5], 'expire', id, '', org, hold.agent, charged, charged, hold.reserved_ms, at_ms,
         packed, ARGV[3], '{"source":"' .. state .. '","key_id":"' .. hold.key_id .. '"}')
     add(7, first_done - 1, scope, negative(hold.amount), charged)
+    redis.call('HINCRBY', KEYS[6], scope .. '.open', -1)
     return state
 end
 

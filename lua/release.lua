@@ -48,7 +48,6 @@ local state, quote = 'void', '0'
 if hold then
     state, quote, agent = 'released', hold.amount, hold.agent
     redis.call('HDEL', KEYS[2], id)
-    redis.call('HINCRBY', KEYS[5], 'agent.' .. agent .. '.open', -1)
     if hold.idem ~= '' then
         end_key(KEYS[6], id, hold.body, 'released', '0')
     end
@@ -56,7 +55,9 @@ end
 bury(KEYS[4], state, quote, '0', '0', ARGV[2], digits(now_ms), hold and hold.owner or '', agent,
     hold and hold.windows or '')
 if hold then
+    -- Money first: where somebody has made the rate another type, only open calls are miscounted.
     add(7, #KEYS, 'agent.' .. agent, negative(hold.amount), '0')
+    redis.call('HINCRBY', KEYS[5], 'agent.' .. agent .. '.open', -1)
 end
 redis.call('HINCRBY', KEYS[1], 'seq', 1)
 return answer(hold and 'RELEASED' or 'VOID', state, '0')

@@ -94,11 +94,13 @@ end
 
 ttl_ms = (asked_ttl_ms ~= '0' and asked_ttl_ms) or (chain and rules.ttl_ms) or ttl_ms
 local deadline_ms, warned = digits(now_ms + (ttl_ms or default_ttl_ms)), ''
+-- These two were not read so far. One of another type fails here, before any money has moved; what
+-- the index then has too much the sweeper drops.
+redis.call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
+redis.call('HINCRBY', KEYS[8], scope .. '.open', '1')
 hold_counters(10, scope .. '.held', amount_text)
 redis.call('HSET', KEYS[4], id, pack_hold(amount_text, owner, agent, key_id, reserved_ms,
     deadline_ms, body, idem, windows))
-redis.call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
-redis.call('HINCRBY', KEYS[8], scope .. '.open', '1')
 if missing or opening or arrivals or idem ~= '' then
     --- @include "places" "retention" "count"
     keep_missing(10, missing or {}, windows, proposal, opening)

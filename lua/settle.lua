@@ -66,7 +66,6 @@ redis.call('ZREM', KEYS[4], org .. '|' .. id)
 if is_open then
     held = quote == '0' and quote or '-' .. quote
     redis.call('HDEL', KEYS[3], id)
-    redis.call('HINCRBY', KEYS[7], scope .. '.open', '-1')
 end
 bury(KEYS[5], 'settled', quote, cost, counted, reserved_ms, at_ms, owner, payer, '')
 if body and idem ~= '' then
@@ -79,6 +78,9 @@ append(KEYS[6], 'settle', id, '', org, payer, cost, counted, reserved_ms, at_ms,
 -- a repeat counts nothing twice, and the ledger mends what is missing.
 if status ~= 'JOURNALED' then
     add(9, #KEYS, scope, held, counted)
+end
+if is_open then
+    redis.call('HINCRBY', KEYS[7], scope .. '.open', '-1')
 end
 local over = is_open and cost - quote or 0
 -- What comes after an end grows spent, too: by all that it counts.

@@ -17,7 +17,7 @@ from gateway.cli.child import Child, start_child
 from gateway.cli.clients import open_clients
 from gateway.cli.data_folder import own
 from gateway.cli.demo import ORG, Demo, prepare_demo, read_demo
-from gateway.cli.guide import BUDGET, MODEL, Place, guide
+from gateway.cli.guide import MODEL, Place, guide
 from gateway.cli.healthcheck import ask, ops_port
 from gateway.cli.migrate import prepare
 from gateway.cli.output import complain, say
@@ -25,7 +25,7 @@ from gateway.cli.stores import Stores, read_stores
 from gateway.errors import ConfigError
 from gateway.proxy.listener import bind
 from gateway.proxy.prices import Prices
-from gateway.registry.standings import read_standings, standing_of
+from gateway.registry.standings import read_standings
 from gateway.settings import Settings
 
 _POLL_S = 0.05
@@ -198,9 +198,9 @@ async def _ready(children: list[Child], host: str, port: int) -> None:
 
 async def _guide(settings: Settings, redis_port: int, demo: Demo) -> str:
     async with open_clients(settings) as clients:
-        standing = standing_of(await read_standings(clients.redis, ORG), BUDGET)
+        standings = await read_standings(clients.redis, ORG)
     place = Place(f"http://{settings.host}:{settings.port}", redis_port, demo)
-    return guide(place, standing, Prices().price_of(MODEL))
+    return guide(place, standings, Prices().price_of(MODEL))
 
 
 def _logs() -> Path:

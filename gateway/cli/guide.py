@@ -11,12 +11,15 @@ from gateway.cli.data_folder import wheel_file
 from gateway.cli.demo import ORG, RESEARCHER, WRITER, Demo
 from gateway.domain.money import MICROCENTS_PER_CENT, cents_from_microcents
 from gateway.domain.price import Price, quote_of
+from gateway.domain.quote import OUTPUT_TOKENS_MAX
 from gateway.errors import ConfigError
-from gateway.registry.standings import Standing
+from gateway.registry.standings import Standing, Standings, standing_of
 
 MODEL = "gpt-4o"
 BUDGET = f"agent.{RESEARCHER}.day"
 _SMALL_TOKENS = 300
+# More than the question of the demo is quoted for.
+_INPUT_TOKENS = 200
 
 
 class Place(NamedTuple):
@@ -27,39 +30,48 @@ class Place(NamedTuple):
     demo: Demo
 
 
-def guide(place: Place, standing: Standing, price: Price | None) -> str:
-    """Return the lines for a person who has just started the demo."""
-    available = standing.available_microcents
+def guide(place: Place, standings: Standings, price: Price | None) -> str:
+    """Return the lines for a person who has just started the demo: each promises what comes."""
     lines = [
         "",
         "Budget Gateway runs. Ctrl-C stops it; its state is kept for the next start.",
         "",
-        f"The org {ORG!r} has the agents {RESEARCHER!r} and {WRITER!r}. {_stands(standing)}",
+        f"The org {ORG!r} has the agents {RESEARCHER!r} and {WRITER!r}. {_stands(standings)}",
         "",
     ]
-    small = f"   {_call(place, _SMALL_TOKENS)}"
-    steps = ["A call that fits, 200:", small]
-    if available is not None and price is not None and standing.budget is not None:
-        tokens = _too_many_tokens(available, price)
-        limit = _limit_for(standing, price, tokens)
-        large = f"   {_call(place, tokens)}"
-        setting = f"{BUDGET}.limit_cents"
+    refusal = _refusal(standings)
+    steps = [refusal, ""] if refusal else _steps(place, _hard(standings), price)
+    return "\n".join([*lines, *steps, *_more(place)])
+
+
+def _steps(place: Place, budgets: list[Standing], price: Price | None) -> list[str]:
+    available = min((_available(standing) for standing in budgets), default=None)
+    steps = list[str]()
+    if available is None or price is None or _quote(_SMALL_TOKENS, price) <= available:
+        steps += ["A call that fits, 200:", f"   {_call(place, _SMALL_TOKENS)}"]
+    tokens = _too_many_tokens(available, price) if available is not None and price else None
+    if tokens is not None and price is not None:
+        large, needed = f"   {_call(place, tokens)}", 2 * _quote(tokens, price)
         steps += [
-            "The same with an answer that could cost more than is left, 402: the agent never "
-            "hears of it:",
+            "A call that could cost more than is left, 402: the agent never hears of it:",
             large,
             "Raise the limit in Redis; or by the command line, which notes who did it:",
-            f"   redis-cli -p {place.redis_port} {_set(setting, limit)}\n"
-            f"   {_program()} limits set {ORG} {setting}={limit}{_other_redis_cli(place)}",
+            _raising(
+                place, [standing for standing in budgets if _available(standing) < needed], needed
+            ),
             "The call that was refused, 200:",
             large,
         ]
-    for number, (title, command) in enumerate(zip(steps[::2], steps[1::2], strict=True), 1):
-        lines += [f"{number}. {title}", command, ""]
-    return "\n".join([*lines, *_more(place)])
+    pairs = zip(steps[::2], steps[1::2], strict=True)
+    return [
+        line
+        for number, (title, command) in enumerate(pairs, 1)
+        for line in (f"{number}. {title}", command, "")
+    ]
 
 
-def _stands(standing: Standing) -> str:
+def _stands(standings: Standings) -> str:
+    standing = standing_of(standings, BUDGET)
     if standing.budget is None:
         return f"{BUDGET} has no valid limit."
     limit = cents_from_microcents(standing.budget.limit_microcents)
@@ -67,20 +79,73 @@ def _stands(standing: Standing) -> str:
     return f"{BUDGET} is limited to {limit} cents, of which {spent} are spent."
 
 
-def _too_many_tokens(available_microcents: int, price: Price) -> int:
-    """Return a round number of output tokens that cost more than is left."""
+def _refusal(standings: Standings) -> str:
+    """Return why no call of the agent would run whatever it costs, or nothing."""
+    field = standings.invalid.get("org") or standings.invalid.get(f"agent.{RESEARCHER}")
+    if field:
+        return f"No call runs: {field} cannot be used; see {_program()} limits check {ORG}"
+    frozen = {found.scope for found in _payers(standings) if found.next_call == "FROZEN"}
+    if frozen:
+        thaw = f"org thaw {ORG}"
+        if "org" not in frozen:
+            thaw = f"limits set {ORG} agent.{RESEARCHER}.status=active"
+        return f"No call runs, it is frozen: {_program()} {thaw}"
+    return ""
+
+
+def _payers(standings: Standings) -> list[Standing]:
+    scopes = ("org", f"agent.{RESEARCHER}")
+    return [standing for standing in standings.standings if standing.scope in scopes]
+
+
+def _hard(standings: Standings) -> list[Standing]:
+    """Return every budget that can refuse a call of the agent."""
+    return [
+        standing
+        for standing in _payers(standings)
+        if standing.budget is not None and standing.budget.mode == "hard"
+    ]
+
+
+def _available(standing: Standing) -> int:
+    return standing.available_microcents or 0
+
+
+def _quote(tokens: int, price: Price) -> int:
+    return quote_of(_INPUT_TOKENS, tokens, price)
+
+
+def _too_many_tokens(available_microcents: int, price: Price) -> int | None:
+    """Return a round number of output tokens that cost more than is left, if a call may ask so."""
     tokens = 1000
     while quote_of(0, tokens, price) <= available_microcents:
         tokens *= 2
+        if tokens > OUTPUT_TOKENS_MAX:
+            return None
     return tokens
 
 
-def _limit_for(standing: Standing, price: Price, tokens: int) -> int:
-    """Return a round limit in cents under which twice so many tokens fit."""
-    needed = standing.counters.spent_microcents + standing.counters.held_microcents
-    needed += 2 * quote_of(0, tokens, price)
+def _raising(place: Place, budgets: list[Standing], needed_microcents: int) -> str:
+    """Return the commands that leave so much in every one of these budgets."""
+    limits = {
+        f"{standing.scope}.{standing.window.kind}.limit_cents": _limit_for(
+            standing, needed_microcents
+        )
+        for standing in budgets
+    }
+    fields = " ".join(f"{field} {limit}" for field, limit in limits.items())
+    changes = " ".join(f"{field}={limit}" for field, limit in limits.items())
+    return (
+        f"   redis-cli -p {place.redis_port} HSET 'bg:{{{ORG}}}:limits' {fields}\n"
+        f"   {_program()} limits set {ORG} {changes}{_other_redis_cli(place)}"
+    )
+
+
+def _limit_for(standing: Standing, needed_microcents: int) -> int:
+    """Return a round limit in cents that leaves so much."""
+    spent, held, credit = standing.counters
     limit = 5
-    while limit * MICROCENTS_PER_CENT < needed:
+    while limit * MICROCENTS_PER_CENT + credit < needed_microcents + spent + held:
         limit *= 2
     return limit
 
@@ -97,10 +162,6 @@ def _call(place: Place, max_tokens: int) -> str:
         *("-d", orjson.dumps(body).decode()),
     ]
     return shlex.join(words)
-
-
-def _set(setting: str, limit: int) -> str:
-    return f"HSET 'bg:{{{ORG}}}:limits' {setting} {limit}"
 
 
 def _other_redis_cli(place: Place) -> str:

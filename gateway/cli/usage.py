@@ -14,6 +14,8 @@ from gateway.errors import BadRequest
 from gateway.ledger.usage import By, UsageSum, sum_usage, total_of, zone_of
 
 _UNKNOWN = "unknown"
+# Instants of other years are none in every zone.
+_YEAR_MIN, _YEAR_MAX = 1970, 9998
 
 
 def run(
@@ -60,9 +62,12 @@ def _day(name: str, text: str, default: date) -> date:
     if not text:
         return default
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
         raise BadRequest(f"{name} is {text!r}; expected a day such as 2026-11-01.") from error
+    if not _YEAR_MIN <= day.year <= _YEAR_MAX:
+        raise BadRequest(f"{name} is {text!r}; expected a year from {_YEAR_MIN} to {_YEAR_MAX}.")
+    return day
 
 
 def _row(found: UsageSum) -> tuple[str, int, int, int, str]:

@@ -11,7 +11,7 @@ from gateway.domain.price import Price, quote_of
 # side of both. What it misses is an overage, which is charged like all the rest.
 BYTES_PER_INPUT_TOKEN = 2
 FREE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "DELETE"))
-_OUTPUT_TOKENS_MAX = 10_000_000
+OUTPUT_TOKENS_MAX = 10_000_000
 _CHOICES_MAX = 128
 
 
@@ -71,8 +71,8 @@ def _output_tokens(wish: Wish, output_default: int) -> int:
             output_tokens = stated
     if output_tokens < 0:
         output_tokens = output_default
-    elif output_tokens > _OUTPUT_TOKENS_MAX:
-        output_tokens = _OUTPUT_TOKENS_MAX
+    elif output_tokens > OUTPUT_TOKENS_MAX:
+        output_tokens = OUTPUT_TOKENS_MAX
     choices = wish.n
     if choices is not None and type(choices) is int and choices > 1:
         output_tokens *= min(choices, _CHOICES_MAX)

@@ -156,6 +156,8 @@ async def test_usage_is_that_of_this_month_by_default(command: Run) -> None:
         (("acme", "--from", "yesterday"), "from is 'yesterday'; expected a day"),
         (("acme", "--to", "2026-11-31"), "to is '2026-11-31'; expected a day"),
         (("acme", "--from", "2026-11-23", "--to", "2026-11-22"), "expected the earlier day first"),
+        (("acme", "--from", "0001-01-01"), "from is '0001-01-01'; expected a year from 1970"),
+        (("acme", "--to", "9999-12-31"), "to is '9999-12-31'; expected a year from 1970"),
         (("nobody",), "org nobody is not known"),
     ],
 )

@@ -5,6 +5,7 @@ D2 a repair or correction that meets no integer is not applied, and may be repea
 D3 a change that fails at a key of another type is not taken for applied, and may be repeated
 D4 without a journal of the right type no money moves, and the same call may be repeated
 D5 limits that are no hash warn of nothing: what has ended does not fail half done
+D6 where rate or expiry index are of another type nothing is held, and what ends moves all its money
 """
 
 from collections.abc import Awaitable, Callable
@@ -112,6 +113,50 @@ async def test_change_that_fails_is_not_taken_for_applied(store: Store, verb: st
 
     assert [await apply(changes[verb]) for _ in range(2)] == ["OK", "DONE"]
     assert 5 in (await store.spend()).values()
+
+
+@pytest.mark.parametrize("key", ["bg:{acme}:rate", "bg:expiry"])
+async def test_reserve_holds_nothing_it_cannot_end(store: Store, key: str) -> None:
+    """D6: no money is held without its record; afterwards the same call is admitted."""
+    await store.limits(LIMITS)
+    await store.held(cents(1))
+    before = await store.spend()
+    kept = await store.client.dump(key)
+    await store.client.set(key, "another type")
+    ask = store.ask(cents(4))
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await store.budgets.reserve(ask)
+    after, holds = await store.spend(), await store.client.hlen("bg:{acme}:holds")
+    await store.client.delete(key)
+    await store.client.restore(key, 0, kept)
+
+    assert (after, holds) == (before, 1)
+    assert isinstance(await store.budgets.reserve(ask), Held)
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "spent_cents"),
+    [(_settle, "settle", 3), (_expire, "expire", 4), (_release, "", 0)],
+)
+async def test_end_moves_all_its_money_without_the_rate(
+    store: Store, end: End, kind: str, spent_cents: int
+) -> None:
+    """D6: that it was the last to fail is told; a repeat finds it done."""
+    await store.limits(LIMITS)
+    ask, held = await store.held(cents(4), ttl_ms=1000)
+    await store.client.delete("bg:{acme}:rate")
+    await store.client.set("bg:{acme}:rate", "no hash")
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await end(store, ask, held)
+    await end(store, ask, held)
+
+    for window in WINDOWS.split(","):
+        counters = await store.spend(window)
+        assert counters.get("org.spent", 0) == cents(spent_cents)
+        assert counters.get("org.held", 0) == 0
+    assert len(await store.journal("settle", "expire")) == bool(kind)
 
 
 @pytest.mark.parametrize("verb", ["settle", "expire", "extend"])
