@@ -111,6 +111,9 @@ class Admission:
                 return Admitted(outcome, route, metering, head, body)
             refusal = await self._problem(outcome, ask)
         except StoreError as error:
+            if not error.transient:
+                # Not that Redis is away: a key of another type, or a permission that is missing.
+                _log.error("reserve_failed", org=ask.org, agent=ask.agent, error=str(error))
             refusal = problem.of_error(error)
         return Declined(refusal, tongue_of(call, route.agent.dialect, body))
 

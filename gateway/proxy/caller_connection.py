@@ -77,8 +77,10 @@ class CallerConnection(HttpToolsProtocol):
             super().on_headers_complete()
             if len(self.pipeline) == 1:
                 self._ahead = self._previous
-            if self.parser.get_http_version() == "1.0":
-                cycle: Any = self.cycle
+            cycle: Any = self.cycle
+            if self.expect_100_continue:
+                cycle.send = partial(_send_unasked, cycle)
+            elif self.parser.get_http_version() == "1.0":
                 cycle.send = partial(_send_unframed, cycle)
             # ASGI has no way to send an answer in one piece; uvicorn does not know of this one.
             extensions: dict[str, Any] = {WHOLE: partial(write_whole, self.cycle)}
@@ -247,6 +249,16 @@ class CallerConnection(HttpToolsProtocol):
             status = b"HTTP/1.1 %d Refused\r\n" % problem.status
             self.transport.write(status + lines + b"connection: close\r\n\r\n" + body)
         self.transport.close()
+
+
+async def _send_unasked(cycle: RequestResponseCycle, message: Any) -> None:
+    """Send to a caller that waits to be asked for its body, and may keep it where it is not.
+
+    RFC 9110 10.1.1: then nobody could tell what comes next from that body.
+    """
+    if cycle.waiting_for_100_continue and cycle.more_body:
+        cycle.keep_alive = False
+    await RequestResponseCycle.send(cycle, message)
 
 
 async def _send_unframed(cycle: RequestResponseCycle, message: Any) -> None:

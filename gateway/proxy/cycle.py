@@ -10,6 +10,7 @@ from gateway.proxy.outgoing import Outgoing
 
 # What waits for more of a body; most come with their head, and nobody ever waits.
 _MADE_WHEN_NEEDED = {"body": bytearray, "message_event": asyncio.Event}
+_CLOSES = b"\r\nconnection: close\r\n"
 
 
 class KnownCycle(RequestResponseCycle, Outgoing):
@@ -63,8 +64,12 @@ class KnownCycle(RequestResponseCycle, Outgoing):
             self.transport.close()
 
     def _leave(self, text: bytes) -> None:
-        if not self.disconnected:
-            _complete(self, text)
+        if self.disconnected:
+            return
+        if not self.keep_alive:
+            # So it has been decided since the answer was put together, and its caller must know.
+            text = text.replace(b"\r\n", _CLOSES, 1)
+        _complete(self, text)
 
 
 def write_whole(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, body: bytes) -> bool:
@@ -84,7 +89,7 @@ def _text(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, body: byt
     """
     if not cycle.keep_alive or cycle.disconnected or cycle.flow.write_paused:
         return None
-    if head.lines is None or cycle.scope["method"] == "HEAD":
+    if head.lines is None or cycle.scope["method"] == "HEAD" or cycle.waiting_for_100_continue:
         return None
     if head.length is None:
         framing = b"content-length: %d\r\n\r\n" % len(body)
@@ -97,7 +102,6 @@ def _text(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, body: byt
 
 def _complete(cycle: RequestResponseCycle, text: bytes) -> None:
     cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
     cycle.transport.write(text)
     waited_for = cycle.__dict__.get("message_event")
     if waited_for is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from gateway.proxy.answer_head import AnswerHead
@@ -37,9 +38,13 @@ class Outgoing:
         await self({"type": "http.response.start", "status": head.status, "headers": headers})
 
     async def whole(self, head: AnswerHead, lines: bytes, body: bytes) -> None:
-        """Send an answer that is complete, behind all that waits for this event loop to turn."""
+        """Send an answer that is complete, behind all that waits for this event loop to turn.
+
+        Who is cancelled in that moment sends it still: it is paid for, and its call is over.
+        """
         self.started = True
-        await asyncio.sleep(0)
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
         if self.write is None or not self.write(head, lines, body):
             await self.begin(head, lines)
             await self.send({"type": "http.response.body", "body": body})

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from math import lcm
 
 from genai_prices import Usage, calc_price
-from genai_prices.types import ModelPrice, TieredPrices
+from genai_prices.types import ModelPrice, PriceCalculation, TieredPrices
 from genai_prices.types import Tier as TierOfList
 
 from gateway.domain.money import MICROCENTS_PER_CENT
@@ -19,6 +20,8 @@ _MODELS_MAX = 2_048
 _MODEL_LENGTH_MAX = 200
 # Some models cost less at night, others change their price on a date.
 _FRESH_S = 60
+# The list knows the maker of most models by their names; of OpenAI's embeddings it must be told.
+_MAKERS = (None, "openai")
 _CENTS_PER_USD = 100
 _CALLS_PER_KCOUNT = 1000
 # A USD per million tokens is so many microcents per token.
@@ -60,9 +63,8 @@ class Prices:
 
 
 def _price(at: datetime, model: str) -> Price | None:
-    try:
-        found = calc_price(Usage(input_tokens=1), model, genai_request_timestamp=at)
-    except LookupError:
+    found = _listed(at, model)
+    if found is None:
         return None
     listed = found.model_price
     # Priced by the second or the image: tokens say nothing about its cost.
@@ -86,6 +88,15 @@ def _price(at: datetime, model: str) -> Price | None:
         _call_microcents(listed),
         parts,
     )
+
+
+def _listed(at: datetime, model: str) -> PriceCalculation | None:
+    for maker in _MAKERS:
+        with suppress(LookupError):
+            return calc_price(
+                Usage(input_tokens=1), model, provider_id=maker, genai_request_timestamp=at
+            )
+    return None
 
 
 def _tiers(listed: Decimal | TieredPrices | None) -> list[TierOfList]:

@@ -8,7 +8,9 @@ import time
 import pytest
 from redis.asyncio import Redis
 
+from gateway.budgets.address import read_address
 from gateway.budgets.connection import Connection
+from gateway.budgets.frames import pack
 from gateway.budgets.node import Node, write_marker
 from gateway.cli.embedded_redis import EmbeddedRedis
 from gateway.errors import OutcomeUnknown, StoreUnavailable
@@ -189,6 +191,42 @@ async def test_close_waits_for_a_reply_that_is_under_way(
     os.kill(server.pid, signal.SIGCONT)
     await closing
 
+    assert await call == [1]
+
+
+def _packed_fault(connection: Connection) -> StoreUnavailable:
+    """Return why a packed call is refused, which may not wait for anything."""
+    call = connection.future()
+    connection.line.transmit(call, pack(("PING",)))
+    assert call.done()
+    fault = call.exception()
+    assert isinstance(fault, StoreUnavailable)
+    return fault
+
+
+async def test_packed_call_is_refused_before_there_is_a_connection(servers: Servers) -> None:
+    """It is told why, at once, as any other call is."""
+    connection = Connection(read_address(servers.redis().url), (ECHO, ADD), deadline_ms=80)
+
+    assert str(_packed_fault(connection)) == "Redis was not connected yet."
+
+
+async def test_packed_call_is_refused_from_the_begin_of_a_close(
+    connect: Connect, servers: Servers
+) -> None:
+    """What came before is waited for, and nothing is sent behind it."""
+    server = servers.own_redis()
+    connection = await connect(server.url)
+    os.kill(server.pid, signal.SIGSTOP)
+    call = connection.submit(ADD, ["sum"], [1])
+
+    closing = asyncio.create_task(connection.close())
+    await until(lambda: "closed" in connection.problem, "the close to begin")
+    fault = _packed_fault(connection)
+    os.kill(server.pid, signal.SIGCONT)
+    await closing
+
+    assert str(fault) == "The connection to Redis was closed."
     assert await call == [1]
 
 

@@ -6,6 +6,7 @@ N3 an interim answer is never learned as the head of what follows it
 N4 an answer to HEAD has no body, and an answer to another method is not taken for one
 N5 what says something of its connection is parsed each time
 N6 a connection that is free again belongs to the call that has it then
+N7 it is kept no longer without a call than after an answer that was parsed
 """
 
 import asyncio
@@ -236,6 +237,22 @@ async def test_first_answer_of_a_connection_says_how_long_it_is_kept(
         assert await _ask(upstreams, stub) == (200, b"a")
 
     assert stub.connections == 3
+
+
+async def test_connection_is_not_kept_for_longer_after_a_known_answer(stub: StubUpstream) -> None:
+    """N7: how long the upstream had for its answer says nothing of it."""
+    stub.answers(raw_answer(_whole(b"a")))
+    patient = Timeouts(connect_s=1.0, read_s=60.0, idle_s=60.0)
+    upstreams = Upstreams(keepalive_s=0.2)
+    origin = origin_of(stub.url)
+    head = UpstreamHead(b"GET", request_start(origin, b"GET", b"/x", b""), 0)
+
+    for _ in range(2):
+        await upstreams.send(origin, head, b"", patient)
+    await until(lambda: not stub.open, "the connection to be closed")
+    await upstreams.close()
+
+    assert stub.connections == 1
 
 
 async def test_known_answer_before_the_request_was_sent_costs_the_connection(

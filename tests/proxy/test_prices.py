@@ -38,6 +38,7 @@ def test_cost_is_that_of_the_list(
             cache_write_tokens=stored,
         ),
         model,
+        provider_id=price.id.partition("/")[0],
         genai_request_timestamp=NOON,
     )
 
@@ -49,10 +50,30 @@ def test_rates_lose_no_digit() -> None:
     """Every price of the list is held to its last digit."""
     for model, price in PRICED.items():
         used = genai_prices.Usage(input_tokens=1)
-        listed = genai_prices.calc_price(used, model, genai_request_timestamp=NOON).model_price
+        maker = price.id.partition("/")[0]
+        listed = genai_prices.calc_price(
+            used, model, provider_id=maker, genai_request_timestamp=NOON
+        ).model_price
         if isinstance(listed.input_mtok, Decimal):
             # A USD per million tokens is a hundred microcents per token.
             assert Fraction(price.rates.input, price.parts * 100) == listed.input_mtok, model
+
+
+@pytest.mark.parametrize(
+    ("model", "usd_per_mtok"),
+    [
+        ("text-embedding-3-small", "0.02"),
+        ("text-embedding-3-large", "0.13"),
+        ("text-embedding-ada-002", "0.1"),
+    ],
+)
+def test_embeddings_of_openai_have_a_price(model: str, usd_per_mtok: str) -> None:
+    """The list does not tell their maker by their names, and SDKs call them by these."""
+    price = PRICES.price_of(model)
+
+    assert price is not None
+    assert price.id == f"openai/{model}"
+    assert Fraction(price.rates.input, price.parts * 100) == Fraction(usd_per_mtok)
 
 
 @pytest.mark.parametrize("model", ["no-such-model", "m" * 201, "", "whisper-1"])
@@ -99,3 +120,16 @@ def test_price_is_searched_once_in_a_minute() -> None:
     assert first is last
     assert next_one == first
     assert next_one is not first
+
+
+def test_names_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers invent names: only some are remembered, and of those that are too long none."""
+    searched: list[str] = []
+    monkeypatch.setattr("gateway.proxy.prices._MODELS_MAX", 2)
+    prices = Prices(NOON.timestamp)
+    monkeypatch.setattr("gateway.proxy.prices._price", lambda _, model: searched.append(model))
+
+    for model in ("a", "b", "c", "a", "x" * 201, "x" * 201):
+        assert prices.price_of(model) is None
+
+    assert searched == ["a", "b", "c", "a"]

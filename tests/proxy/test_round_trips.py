@@ -74,6 +74,21 @@ async def test_agents_are_not_read_for_each_call(
     assert set(proxy.commands) <= {"EVALSHA", "HGET"}
 
 
+async def test_idempotency_key_costs_no_further_round_trip(
+    counted: PlaneGateway, proxy: CountingProxy
+) -> None:
+    """The settle names the key with the hold, so nobody has to tell it."""
+    async with counted.client() as client:
+        await client.post(PATH)
+        await counted.settled()
+        proxy.commands.clear()
+
+        await client.post(PATH, headers={"idempotency-key": "once"})
+        await counted.settled()
+
+    assert [name for name in proxy.commands if name != "HGET"] == ["EVALSHA", "EVALSHA"]
+
+
 async def test_refused_call_asks_once(counted: PlaneGateway, proxy: CountingProxy) -> None:
     """A key that is unknown is found out by the same script, and nothing follows it."""
     async with counted.client() as client, counted.client(acme.KEY + "x") as stranger:

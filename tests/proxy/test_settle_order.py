@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import redis as blocking
 
+from gateway.proxy import cycle
 from gateway.proxy.body import Message
 from tests.proxy import acme
 from tests.proxy.gateways import PlaneGateway
+from tests.proxy.wire import request, wire
 from tests.stub_upstream import StubUpstream
 from tests.upstream_answers import (
     Answering,
@@ -50,15 +52,17 @@ class Caller:
             self._left -= len(message["body"])
         is_last = not message.get("more_body") or self._left == 0
         if is_last and self.spent_at_end is None:
-            self.spent_at_end = self._spent()
+            self.spent_at_end = _spent(self._redis_url)
 
-    def _spent(self) -> int:
-        until_s = time.monotonic() + WAIT_S
-        with blocking.Redis.from_url(self._redis_url) as client:
-            spent = None
-            while spent is None and time.monotonic() < until_s:
-                spent = client.hget(f"bg:{{{acme.ORG}}}:spend:total", "org.spent")
-        return int(spent or 0)
+
+def _spent(redis_url: str, least: int = 1) -> int:
+    """Return what is spent once that is no less, without letting the event loop turn."""
+    until_s = time.monotonic() + WAIT_S
+    with blocking.Redis.from_url(redis_url) as client:
+        spent = 0
+        while spent < least and time.monotonic() < until_s:
+            spent = int(client.hget(f"bg:{{{acme.ORG}}}:spend:total", "org.spent") or 0)
+    return spent
 
 
 @pytest.fixture
@@ -99,3 +103,23 @@ async def test_settle_leaves_before_the_last_byte(
 
     spent = (await acme.counters(org))["org.spent"]
     assert (caller.spent_at_end, spent > 0) == (spent, True)
+
+
+async def test_settle_leaves_before_the_answer_to_a_known_head(
+    gateway: PlaneGateway, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is where a runner serves the call, from the second one on."""
+    found: list[int] = []
+    complete = cycle._complete
+
+    def looked(answered: Any, text: bytes) -> None:
+        found.append(_spent(redis_url, 2_000_000 * (len(found) + 1)))
+        complete(answered, text)
+
+    monkeypatch.setattr(cycle, "_complete", looked)
+    async with wire(gateway.port) as caller:
+        for _ in range(3):
+            await caller.send(request("/agents/researcher/x", "Content-Length: 0"))
+            await caller.until(b'{"ok":true}')
+
+    assert found == [2_000_000, 4_000_000, 6_000_000]

@@ -11,6 +11,7 @@ from gateway.domain.agent import Timeouts
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.proxy.origin import Origin, UpstreamHead, origin_of, request_start
 from gateway.proxy.upstream import Upstreams
+from gateway.proxy.upstream_connection import UpstreamConnection
 from tests.stub_upstream import StubUpstream, stub_upstream
 from tests.until import until
 from tests.upstream_answers import Answering, die, hang, openai_chat, openai_chat_events, sse_answer
@@ -79,6 +80,26 @@ async def test_upstream_that_is_not_there_never_ran() -> None:
     await upstreams.close()
 
 
+async def test_connection_that_is_closed_before_it_is_used_never_ran(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Uvloop may read the end of a new connection before its call goes on: nothing was sent."""
+    made = UpstreamConnection.connection_made
+
+    def made_and_ended(connection: UpstreamConnection, transport: asyncio.BaseTransport) -> None:
+        made(connection, transport)
+        connection.eof_received()
+
+    monkeypatch.setattr(UpstreamConnection, "connection_made", made_and_ended)
+    async with stub_upstream() as stub:
+        upstreams = Upstreams()
+        with pytest.raises(UpstreamUnreachable):
+            await call(upstreams, stub)
+        await upstreams.close()
+
+        assert upstreams.busy == 0
+
+
 async def test_cancelled_call_leaves_the_pool_clean() -> None:
     """A caller that goes away takes its connection with it; the next call is served."""
     async with stub_upstream() as stub:
@@ -91,6 +112,24 @@ async def test_cancelled_call_leaves_the_pool_clean() -> None:
         status, _ = await call(upstreams, stub)
 
         assert (status, upstreams.busy) == (200, 0)
+        await upstreams.close()
+
+
+async def test_repeat_that_is_cancelled_leaves_the_pool_clean() -> None:
+    """Who goes away while a call is made again takes the second connection along, too."""
+    async with stub_upstream() as stub:
+        stub.answers(openai_chat(), die(), hang())
+        upstreams = Upstreams()
+        origin = origin_of(stub.url)
+        head = UpstreamHead(b"GET", request_start(origin, b"GET", b"/", b""), 0)
+        patient = Timeouts(connect_s=1.0, read_s=60.0, idle_s=60.0)
+        await upstreams.send(origin, head, b"", patient)
+        task = asyncio.create_task(upstreams.send(origin, head, b"", patient))
+        await until(lambda: stub.executions == 3, "the repeat")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+        await until(lambda: not upstreams.busy, "the connection to be closed")
         await upstreams.close()
 
 
