@@ -78,10 +78,10 @@ class CallerConnection(HttpToolsProtocol):
             if len(self.pipeline) == 1:
                 self._ahead = self._previous
             cycle: Any = self.cycle
-            if self.expect_100_continue:
-                cycle.send = partial(_send_unasked, cycle)
-            elif self.parser.get_http_version() == "1.0":
+            if self.parser.get_http_version() == "1.0":
                 cycle.send = partial(_send_unframed, cycle)
+            elif self.expect_100_continue:
+                cycle.send = partial(_send_unasked, cycle)
             # ASGI has no way to send an answer in one piece; uvicorn does not know of this one.
             extensions: dict[str, Any] = {WHOLE: partial(write_whole, self.cycle)}
             self.scope["extensions"] = extensions
