@@ -24,7 +24,7 @@ RETURNS  BADARG argument | DONE | OK
 local amount, now_ms = ARGV[6], time_ms()
 local function answer(...)
     local reply, seq = {...}, redis.call('HGET', KEYS[2], 'seq')
-    reply[#reply + 1], reply[#reply + 2] = tonumber(seq or 0), now_ms
+    reply[#reply + 1], reply[#reply + 2] = tonumber(seq) or 0, now_ms
     return reply
 end
 

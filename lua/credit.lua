@@ -25,10 +25,12 @@ WHY      The first credit of a day may come before its first call: then it opens
 --- @include "journal"
 local id, org, scope, amount, packed = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[8]
 local meta = redis.call('HMGET', KEYS[2], 'schema', 'seq', 'now')
-local now_ms = math.max(time_ms(), tonumber(meta[3] or 0))
+local server_ms, stored_ms = time_ms(), tonumber(meta[3]) or 0
+-- Beyond 15 digits it is no instant, whoever wrote it.
+local now_ms = stored_ms < 1e15 and math.max(server_ms, stored_ms) or server_ms
 local function answer(...)
     local reply = {...}
-    reply[#reply + 1], reply[#reply + 2] = tonumber(meta[2] or 0), now_ms
+    reply[#reply + 1], reply[#reply + 2] = tonumber(meta[2]) or 0, now_ms
     return reply
 end
 

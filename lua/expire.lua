@@ -73,6 +73,6 @@ for at = 4, bad and 0 or #ARGV do
     reply[#reply + 1] = expire(ARGV[at], KEYS[place], KEYS[place + 1])
 end
 local seq = has_ended and redis.call('HINCRBY', KEYS[2], 'seq', 1)
-    or tonumber(redis.call('HGET', KEYS[2], 'seq') or 0)
+    or tonumber(redis.call('HGET', KEYS[2], 'seq')) or 0
 reply[#reply + 1], reply[#reply + 2] = seq, now_ms
 return reply

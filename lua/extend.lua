@@ -25,12 +25,12 @@ WHY      More time alone is never refused: the money is held already, and the ca
 ]]
 --- @include "clock" "amount" "cents" "argument" "hold" "pack" "places" "fields" "place"
 --- @include "settings" "chain" "rules" "asked" "budget" "limits" "close" "counters" "held"
---- @include "decide" "journal" "notice" "crossing" "ceiling" "denial" "bounds"
+--- @include "decide" "journal" "notice" "crossing" "ceiling" "denial" "bounds" "broken"
 local id, org, agent, target, windows = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[6]
 local now_ms, scope = time_ms(), 'agent.' .. agent
 local meta = redis.call('HMGET', KEYS[2], 'seq', 'billing_status')
 local function answer(reply)
-    reply[#reply + 1], reply[#reply + 2] = tonumber(meta[1] or 0), now_ms
+    reply[#reply + 1], reply[#reply + 2] = tonumber(meta[1]) or 0, now_ms
     return reply
 end
 
@@ -55,7 +55,7 @@ if more > 0 then
     if not chain then
         return answer({'LIMITS_INVALID', rules})
     end
-    local frozen = rules.frozen or (meta[2] == 'frozen' and 'billing')
+    local frozen = rules.frozen or (meta[2] and meta[2] ~= 'ok' and 'billing')
     if frozen then
         return answer({'FROZEN', frozen})
     end
@@ -66,6 +66,10 @@ if more > 0 then
     local entry = {id = id, org = org, agent = agent, reserved_ms = hold.reserved_ms,
         at_ms = now_ms, windows = windows, epoch = ARGV[7]}
     local missing, near_cap = read_counters(6, #KEYS - 5, scope, chain, digits(more))
+    local broken = broken_counter(chain)
+    if broken then
+        return answer({'BADARG', broken})
+    end
     bounds = bounds_of(KEYS[2], windows)
     -- A journal of another type fails here, before any money has moved.
     redis.call('XLEN', KEYS[5])

@@ -25,6 +25,6 @@ for place = 3, #KEYS do
         reply[#reply + 1] = text
     end
 end
-reply[#reply + 1] = tonumber(redis.call('HGET', KEYS[1], 'seq') or 0)
+reply[#reply + 1] = tonumber(redis.call('HGET', KEYS[1], 'seq')) or 0
 reply[#reply + 1] = time_ms()
 return reply

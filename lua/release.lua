@@ -29,7 +29,7 @@ local ended = not hold and read_end(redis.call('GET', KEYS[4]))
 
 local function answer(...)
     local reply, seq = {...}, redis.call('HGET', KEYS[1], 'seq')
-    reply[#reply + 1], reply[#reply + 2] = tonumber(seq or 0), now_ms
+    reply[#reply + 1], reply[#reply + 2] = tonumber(seq) or 0, now_ms
     return reply
 end
 

@@ -17,7 +17,7 @@ WHY      A window whose counters left by their TTL stays gone: nothing reads it 
 local windows, kinds = ARGV[2] or '', {}
 local function answer(...)
     local reply, seq = {...}, redis.call('HGET', KEYS[1], 'seq')
-    reply[#reply + 1], reply[#reply + 2] = tonumber(seq or 0), time_ms()
+    reply[#reply + 1], reply[#reply + 2] = tonumber(seq) or 0, time_ms()
     return reply
 end
 

@@ -42,26 +42,26 @@ local id, reserved_ms, org, agent, amount_text, asked_ttl_ms, default_ttl_ms, ke
     body, idem, zone, entries_max, epoch, windows, proposal = unpack(ARGV, 1, 16)
 local meta = redis.call('HMGET', KEYS[2], 'schema', 'now', 'billing_status', 'running', 'until',
     'limits', 'chain')
-local server_ms, stored_ms, scope = time_ms(), (meta[2] or 0) + 0, 'agent.' .. agent
+local server_ms, stored_ms, scope = time_ms(), tonumber(meta[2]) or 0, 'agent.' .. agent
 local now_ms, amount, packed = math.max(server_ms, stored_ms), tonumber(amount_text), meta[7]
 local refusal, opening, arrivals, seq, chain, rules, limits, entry, may_cross
 if not (is_amount(amount_text) and is_ask(id, reserved_ms, org, agent, asked_ttl_ms, default_ttl_ms,
     owner, body, idem, zone, entries_max, epoch)) then
     --- @include "argument" "bad_ask"
-    return answer({'BADARG', bad_ask()}, KEYS[2], nil, now_ms)
+    return answer({'BADARG', bad_ask()}, KEYS[2], nil, server_ms)
 end
 local is_skewed = math.max(stored_ms - server_ms, math.abs(reserved_ms - server_ms)) > 300000
 local key_found, key_id = find_key(KEYS[3], key_digest, agent, now_ms)
 if is_skewed or not meta[1] or key_found ~= 'OK' then
     key_found = (is_skewed and 'CLOCK') or (not meta[1] and 'COLD') or key_found
-    return answer({key_found}, KEYS[2], nil, now_ms)
+    return answer({key_found}, KEYS[2], nil, server_ms)
 end
 local ended, open = redis.call('GET', KEYS[6]), redis.call('HGET', KEYS[4], id)
 if ended or open or idem ~= '' then
     --- @include "hold" "known"
     refusal = known_reservation(ended, open, agent, amount_text, body) or known_key(KEYS[9], idem)
 end
-local is_running = meta[4] == proposal and now_ms < meta[5] + 0
+local is_running = meta[4] == proposal and now_ms < (tonumber(meta[5]) or 0)
 local is_known = is_running and packed and limits_text(KEYS[1], packed) == meta[6]
 local has_room, budget, missing, ttl_ms
 if is_known then
@@ -74,15 +74,15 @@ if not has_room then
     refusal = refusal or (not chain and {'LIMITS_INVALID', rules})
         or (rules.frozen and {'FROZEN', rules.frozen})
 end
-refusal = refusal or (meta[3] == 'frozen' and {'FROZEN', 'billing'})
+refusal = refusal or (meta[3] and meta[3] ~= 'ok' and {'FROZEN', 'billing'})
 if not refusal and not is_running then
     --- @include "window" "running"
-    refusal, opening = opening_windows(KEYS[2], proposal, zone, rules.timezone, now_ms)
+    refusal, opening = opening_windows(KEYS[2], meta[4], proposal, zone, rules.timezone, now_ms)
 end
 refusal = refusal or (redis.call('XLEN', KEYS[7]) >= entries_max + 0 and {'JOURNAL_FULL'})
 if chain and not refusal then
-    --- @include "ceiling" "counters" "decide" "rate" "traffic" "journal" "notice" "places"
-    --- @include "retention" "denial" "verdict"
+    --- @include "ceiling" "counters" "broken" "decide" "rate" "traffic" "journal" "notice"
+    --- @include "places" "retention" "denial" "verdict"
     entry = {id = id, org = org, agent = agent, reserved_ms = reserved_ms, at_ms = now_ms,
         windows = windows, epoch = epoch}
     refusal, budget, missing, arrivals, may_cross, seq =
@@ -91,12 +91,11 @@ end
 if refusal then
     return answer(refusal, KEYS[2], seq, now_ms)
 end
-
 ttl_ms = (asked_ttl_ms ~= '0' and asked_ttl_ms) or (chain and rules.ttl_ms) or ttl_ms
 local deadline_ms, warned = digits(now_ms + (ttl_ms or default_ttl_ms)), ''
--- These two were not read so far. One of another type fails here, before any money has moved; what
--- the index then has too much the sweeper drops.
+-- What was not read so far and is of another type fails here, before any money has moved.
 redis.call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
+seq = redis.call('HINCRBY', KEYS[2], 'seq', '1')
 redis.call('HINCRBY', KEYS[8], scope .. '.open', '1')
 hold_counters(10, scope .. '.held', amount_text)
 redis.call('HSET', KEYS[4], id, pack_hold(amount_text, owner, agent, key_id, reserved_ms,
@@ -114,7 +113,6 @@ end
 if now_ms - stored_ms >= 1000 then
     redis.call('HSET', KEYS[2], 'now', digits(now_ms))
 end
-seq = redis.call('HINCRBY', KEYS[2], 'seq', '1')
 if may_cross then
     --- @include "journal" "notice" "crossing"
     warned = note_crossings(KEYS[7], 10, chain, amount, entry)

@@ -35,7 +35,7 @@ local record = redis.call('HGET', KEYS[3], id) or ''
 -- As read_hold reads it, but its end is compared: most settles name what is held.
 local quote, owner, payer, body, rest = string.match(record,
     '^1|(%d+)|(%a+)|([%w_-]+)|%w*|%d+|%d+|(%w*)|()')
-local is_open = rest and string.sub(record, rest) == idem .. '|' .. windows
+local is_open = rest and is_amount(quote) and string.sub(record, rest) == idem .. '|' .. windows
 local refusal
 -- Looked at together, because one search costs as much as one argument does; and not again at
 -- what is the same, to the byte, as what is held.

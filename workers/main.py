@@ -164,7 +164,7 @@ def _loops(
     registry: CollectorRegistry,
 ) -> dict[str, Loop]:
     # The pump waits in XREADGROUP, so its client is its own.
-    client, looks = (_client(stack, settings) for _ in range(2))
+    client, looks = (text_client(stack, settings.redis_url) for _ in range(2))
     consumer = f"{socket.gethostname()}-{os.getpid()}"
     pump, sweeper, outbox = PumpMetrics(registry), SweeperMetrics(registry), OutboxMetrics(registry)
     limits, differences = LimitsMetrics(registry), ReconcileMetrics(registry)
@@ -179,9 +179,10 @@ def _loops(
     }
 
 
-def _client(stack: contextlib.AsyncExitStack, settings: Settings) -> Redis:
+def text_client(stack: contextlib.AsyncExitStack, redis_url: str) -> Redis:
+    """Return a client whose replies are text, whatever bytes are in Redis."""
     client: Redis = Redis.from_url(
-        settings.redis_url,
+        redis_url,
         decode_responses=True,
         encoding_errors="replace",
         socket_timeout=_SOCKET_TIMEOUT_S,

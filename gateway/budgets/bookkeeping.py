@@ -50,7 +50,8 @@ class Bookkeeping(Budgets):
             ),
             (org, packed, self.wire.epoch, *ids),
         )
-        _checked(reply)
+        if _checked(reply) != "EXPIRED" or len(reply) != len(ids) + 3:
+            raise replies.unreadable(LookupError(f"{len(reply)} words for {len(ids)} ids"))
         return [replies.text(state) for state in reply[1:-2]]
 
     async def credit(self, change: Credit) -> CreditWord:
@@ -172,7 +173,8 @@ class Bookkeeping(Budgets):
 
 
 def _checked(reply: Reply) -> str:
-    word = replies.text(reply[0])
-    if word == "BADARG":
-        raise StoreError(f"A script refused its argument {replies.text(reply[1])}.")
+    with replies.reading():
+        word = replies.text(reply[0])
+        if word == "BADARG":
+            raise StoreError(f"A script refused its argument {replies.text(reply[1])}.")
     return word

@@ -17,6 +17,7 @@ from gateway.budgets.frames import Word
 from gateway.budgets.keys import NODE
 from gateway.budgets.mux import Mux
 from gateway.budgets.node import Node, epoch_of, read_node
+from gateway.budgets.replies import UNREADABLE, reading
 from gateway.budgets.scripts import Form, Script
 from gateway.budgets.waiter import Waiter, fail
 from gateway.budgets.wire import Line
@@ -203,8 +204,9 @@ class Connection:
             await mux.send(("SELECT", address.db))
         await _if_allowed(mux.send(("CLIENT", "SETNAME", _CLIENT_NAME)))
         role = await _if_allowed(mux.send(("ROLE",)))
-        if role is not None and role[0] != b"master":
-            raise StoreUnavailable("it is a replica, which takes no writes")
+        with reading():
+            if role is not None and role[0] != b"master":
+                raise StoreUnavailable("it is a replica, which takes no writes")
         mux.form = await self._load(mux)
         await self._look(mux)
 
@@ -239,12 +241,15 @@ class Connection:
             self._trouble = "" if self.node else _NO_NODE
         except StoreUnavailable:
             raise
-        except (StoreError, ValueError) as error:
+        except (StoreError, *UNREADABLE) as error:
             self.node, self._trouble = None, f"The node marker {NODE} cannot be used: {error}"
         self.epoch = epoch_of(self.node)
-        seconds, microseconds = await clock
+        answer = await clock
         ended_ms = time.time_ns() // 1_000_000
-        self.skew_ms = (began_ms + ended_ms) // 2 - int(seconds) * 1000 - int(microseconds) // 1000
+        with reading():
+            seconds, microseconds = answer
+            server_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        self.skew_ms = (began_ms + ended_ms) // 2 - server_ms
         self._looked_s = time.monotonic()
 
 

@@ -177,7 +177,8 @@ class Mux(asyncio.Protocol):
                 except asyncio.InvalidStateError:
                     # It went away. Nearly all still wait, so it is not worth asking each.
                     continue
-        except ProtocolError as error:
+        except (ProtocolError, TypeError, ValueError, MemoryError) as error:
+            # The parser raises the last three at what it cannot build, such as a set of lists.
             self.lose(f"Redis sent what is not its protocol: {error}.")
         if self._drained is not None and not waiting:
             self._drained.set_result(None)

@@ -1,5 +1,6 @@
 """Records: what the scripts keep of a hold, of the end of a reservation, and of a window."""
 
+import re
 from collections.abc import Mapping
 from typing import cast
 
@@ -10,6 +11,7 @@ from gateway.errors import StoreError
 
 # Behind the windows of a hold travels its idempotency digest: settle and release need both keys.
 IDEM = ";"
+_NUMBER = re.compile(r"[0-9]{1,16}")
 
 
 def windows_token(windows: str, idem_digest: str) -> str:
@@ -36,8 +38,8 @@ def held_request(record: str) -> Request | None:
         return None
     _, amount, owner, agent, _, reserved_ms, deadline_ms, _, idem_digest, windows = fields
     token = windows_token(windows, idem_digest)
-    amounts = (int(amount), 0, int(reserved_ms), int(deadline_ms), 0)
-    return Request("held", cast(Owner, owner), agent, *amounts, token)
+    numbers = _numbers(amount, "0", reserved_ms, deadline_ms, "0")
+    return numbers and Request("held", cast(Owner, owner), agent, *numbers, token)
 
 
 def ended_request(record: str) -> Request | None:
@@ -46,8 +48,9 @@ def ended_request(record: str) -> Request | None:
     if len(fields) != 10 or fields[0] != "1":
         return None
     _, state, quote, actual, _, reserved_ms, end_ms, owner, agent, windows = fields
-    amounts = (int(quote), int(actual), int(reserved_ms), 0, int(end_ms))
-    return Request(cast(State, state), cast(Owner, owner or "proxy"), agent, *amounts, windows)
+    numbers = _numbers(quote, actual, reserved_ms, "0", end_ms)
+    payer = cast(Owner, owner or "proxy")
+    return numbers and Request(cast(State, state), payer, agent, *numbers, windows)
 
 
 def read_counters(fields: Mapping[str, str], window: str) -> dict[str, Counters]:
@@ -66,6 +69,13 @@ def read_counters(fields: Mapping[str, str], window: str) -> dict[str, Counters]
         }
     except ValueError as error:
         raise StoreError(f"A counter of window {window} is no integer: {error}.") from error
+
+
+def _numbers(*texts: str) -> tuple[int, int, int, int, int] | None:
+    """Return the numbers of a record, or None where one is not written as the scripts do."""
+    if not all(_NUMBER.fullmatch(text) for text in texts):
+        return None
+    return cast(tuple[int, int, int, int, int], tuple(map(int, texts)))
 
 
 def _is_hold(fields: list[str]) -> bool:

@@ -1,9 +1,10 @@
 """Replies: what the scripts answer, read into outcomes. Field order: the header of each script."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, cast, get_args
 
-from msgspec import json
+from msgspec import MsgspecError, json
 
 from gateway.budgets.records import read_counters, windows_token
 from gateway.domain.budget import Counters
@@ -19,18 +20,49 @@ from gateway.domain.reservation import (
     Refusal,
     Refused,
     Released,
+    ReleasedWord,
     Replayed,
     ReserveOutcome,
     Settled,
+    SettledWord,
     State,
 )
 from gateway.domain.window import Window, WindowKind
+from gateway.errors import OutcomeUnknown
 
 Reply = list[Any]
 HELD = b"HELD"
 _REFUSALS = frozenset(get_args(Refusal))
+_STATES: dict[str, State] = {state: state for state in get_args(State)}
+_KEY_WORDS: dict[str, KeyWord] = {word: word for word in get_args(KeyWord)}
+_SETTLED: dict[bytes, SettledWord] = {word.encode(): word for word in get_args(SettledWord)}
+_RELEASED: dict[bytes, ReleasedWord] = {word.encode(): word for word in get_args(ReleasedWord)}
 # What the scripts answer as text where it is an amount or an instant; int() takes twice as long.
 _whole = json.Decoder(int).decode
+# What reading an answer raises that is none of the scripts', whatever it is.
+UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MsgspecError,
+    TypeError,
+    ValueError,
+)
+
+
+def unreadable(error: Exception) -> OutcomeUnknown:
+    """Return the fault of a call whose answer cannot be read: it may have been applied."""
+    return OutcomeUnknown(f"Redis answered what no script says: {error!r}.")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Read an answer in this block; one that cannot be read is OutcomeUnknown."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise unreadable(error) from error
 
 
 class Inspection(NamedTuple):
@@ -56,7 +88,7 @@ def reserve_outcome(reply: Reply, idem_digest: str) -> ReserveOutcome:
     if status == "DONE":
         state, quote, cost, reserved_ms, ended_ms, owner, agent = fields
         return Finished(
-            cast(State, state),
+            _STATES[state],
             int(quote),
             int(cost),
             int(reserved_ms),
@@ -65,7 +97,7 @@ def reserve_outcome(reply: Reply, idem_digest: str) -> ReserveOutcome:
             agent,
         )
     if status == "IDEMPOTENT":
-        return Replayed(fields[0], fields[1], cast(State, fields[2]), int(fields[3]))
+        return Replayed(fields[0], fields[1], _STATES[fields[2]], int(fields[3]))
     return _refusal(status, fields)
 
 
@@ -119,18 +151,20 @@ def running(reply: Reply) -> tuple[str, list[Window], int]:
 
 def settled(reply: Reply) -> Settled:
     """Return the end of a settle."""
-    return Settled(reply[0].decode(), _whole(reply[1]), _whole(reply[2]))
+    word, cost, over, _, _ = reply
+    return Settled(_SETTLED[word], _whole(cost), _whole(over))
 
 
 def released(reply: Reply) -> Released:
     """Return the end of a release."""
-    return Released(reply[0].decode(), reply[1].decode(), int(reply[2]))
+    word, state, cost, _, _ = reply
+    return Released(_RELEASED[word], _STATES[text(state)], int(cost))
 
 
 def key_status(reply: Reply) -> KeyStatus:
     """Return what authenticate says of a key."""
     status, *fields = (text(field) for field in reply[:-2])
-    return KeyStatus(cast(KeyWord, status), *fields)
+    return KeyStatus(_KEY_WORDS[status], *fields)
 
 
 def inspection(reply: Reply, windows: Sequence[str]) -> Inspection:

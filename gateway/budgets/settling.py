@@ -20,6 +20,8 @@ from gateway.errors import StoreError
 
 # Answers after which a settle has not ended.
 _NO_ENDS = frozenset((b"WINDOWS", b"BADARG"))
+# A record names its windows once; who names others again and again is no server of ours.
+_TRIES = 3
 # Queues a settlement in the windows of a token, for a waiter.
 Send = Callable[[Settlement, str, Waiter], None]
 
@@ -45,6 +47,7 @@ class Settling(Struct, eq=False):
     send: Send
     told: Told
     is_told: bool = False
+    tries_left: int = _TRIES
 
     def done(self) -> bool:
         """Say whether the end was told."""
@@ -57,10 +60,14 @@ class Settling(Struct, eq=False):
         try:
             if reply[0] in _NO_ENDS:
                 self._go_on(reply)
-            else:
-                end = replies.settled(reply)
-                self.is_told = True
-                self.told.ended(self.settlement, end)
+                return
+            end = replies.settled(reply)
+        except replies.UNREADABLE as error:
+            self.set_exception(replies.unreadable(error))
+            return
+        self.is_told = True
+        try:
+            self.told.ended(self.settlement, end)
         except Exception as error:
             _report(error)
 
@@ -74,8 +81,11 @@ class Settling(Struct, eq=False):
 
     def _go_on(self, reply: Reply) -> None:
         """Send it again in the windows of its record, or tell the fault that it was refused for."""
-        if reply[0] == b"WINDOWS":
+        self.tries_left -= 1
+        if reply[0] == b"WINDOWS" and self.tries_left:
             self.send(self.settlement, windows_token(*map(replies.text, reply[1:3])), self)
+        elif reply[0] == b"WINDOWS":
+            self.set_exception(replies.unreadable(LookupError("other windows at every try")))
         else:
             self.set_exception(StoreError(f"settle refused {replies.text(reply[1])}."))
 

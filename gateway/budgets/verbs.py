@@ -66,10 +66,11 @@ class Budgets:
     async def end_reserve(self, ask: Ask, reply: Reply) -> ReserveOutcome:
         """Return the outcome of a reserve that began; ask again where other windows run."""
         for attempts_left in _ATTEMPTS_LEFT:
-            if reply[0] != b"WINDOW":
-                return replies.reserve_outcome(reply, ask.idempotency_digest)
-            zone, stored, server_ms = replies.running(reply)
-            learned = self._proposals.learn(ask.org, zone, stored, server_ms)
+            with replies.reading():
+                if reply[0] != b"WINDOW":
+                    return replies.reserve_outcome(reply, ask.idempotency_digest)
+                zone, stored, server_ms = replies.running(reply)
+                learned = self._proposals.learn(ask.org, zone, stored, server_ms)
             if learned is None:
                 return Refused("LIMITS_INVALID", "timezone")
             if attempts_left:
@@ -105,7 +106,7 @@ class Budgets:
         """
         packed, idem_digest = split_token(windows or self._packed_now(org))
         key = _org_keys(org)
-        while True:
+        for _ in _ATTEMPTS_LEFT:
             reply = await self.wire.submit(
                 self._scripts.release,
                 (
@@ -119,9 +120,11 @@ class Budgets:
                 ),
                 (reservation_id, reserved_ms(reservation_id), org, agent, packed, idem_digest),
             )
-            if reply[0] != b"WINDOWS":
-                return replies.released(reply)
-            packed, idem_digest = map(replies.text, reply[1:3])
+            with replies.reading():
+                if reply[0] != b"WINDOWS":
+                    return replies.released(reply)
+                packed, idem_digest = map(replies.text, reply[1:3])
+        raise replies.unreadable(LookupError("other windows at every try"))
 
     async def extend(self, ask: Ask, windows: str) -> ExtendOutcome:
         """Raise an open hold to ``ask.amount_microcents`` and keep it for ``ask.ttl_ms`` more.
@@ -130,7 +133,7 @@ class Budgets:
         """
         packed, idem_digest = split_token(windows)
         key = _org_keys(ask.org)
-        while True:
+        for _ in _ATTEMPTS_LEFT:
             reply = await self.wire.submit(
                 self._scripts.extend,
                 (
@@ -151,22 +154,26 @@ class Budgets:
                     self.wire.epoch,
                 ),
             )
-            if reply[0] != b"WINDOWS":
-                return replies.extend_outcome(reply, idem_digest)
-            packed, idem_digest = map(replies.text, reply[1:3])
+            with replies.reading():
+                if reply[0] != b"WINDOWS":
+                    return replies.extend_outcome(reply, idem_digest)
+                packed, idem_digest = map(replies.text, reply[1:3])
+        raise replies.unreadable(LookupError("other windows at every try"))
 
     async def authenticate(self, org: str, key_digest: str, agent: str = "") -> KeyStatus:
         """Say whether a key may be used, and for an agent where one is named."""
         self._follow(self.wire.node)
         keys = (org_key(org, "meta"), org_key(org, "keys"))
-        return replies.key_status(
-            await self.wire.submit(self._scripts.authenticate, keys, (key_digest, agent))
-        )
+        reply = await self.wire.submit(self._scripts.authenticate, keys, (key_digest, agent))
+        with replies.reading():
+            return replies.key_status(reply)
 
     async def agent_json(self, org: str, agent: str) -> bytes | None:
         """Return the description of an agent as the registry wrote it, or None."""
-        found: bytes | None = await self.wire.command("HGET", org_key(org, "agents"), agent)
-        return found
+        found: object = await self.wire.command("HGET", org_key(org, "agents"), agent)
+        if found is None or isinstance(found, bytes):
+            return found
+        raise replies.unreadable(TypeError(f"{found!r} is no text"))
 
     async def is_marked(self) -> bool:
         """Ask whether the node marker stands; ``wire.node`` is what was last seen of it."""
@@ -180,7 +187,9 @@ class Budgets:
         """
         packed = (windows or self._packed_now(org)).split(",")
         keys = (org_key(org, "meta"), JOURNAL, *spend_keys(org, ",".join(packed)))
-        return replies.inspection(await self.wire.submit(self._scripts.inspect, keys, ()), packed)
+        reply = await self.wire.submit(self._scripts.inspect, keys, ())
+        with replies.reading():
+            return replies.inspection(reply, packed)
 
     async def request(self, org: str, reservation_id: str) -> Request | None:
         """Return what is known of a reservation: open, or ended within its tombstone's life."""

@@ -29,6 +29,8 @@ Refusal = Literal[
 ]
 
 
+SettledWord = Literal["SETTLED", "DONE", "DONE_OTHER", "LATE", "VOIDED", "JOURNALED"]
+ReleasedWord = Literal["RELEASED", "DONE", "VOID"]
 KeyWord = Literal["OK", "COLD", "UNKNOWN_KEY", "KEY_EXPIRED", "AGENT_NOT_ALLOWED"]
 
 
@@ -133,7 +135,7 @@ class Settled(Struct, frozen=True, gc=False):
     was a repeat.
     """
 
-    status: Literal["SETTLED", "DONE", "DONE_OTHER", "LATE", "VOIDED", "JOURNALED"]
+    status: SettledWord
     cost_microcents: int
     over_microcents: int
 
@@ -141,7 +143,7 @@ class Settled(Struct, frozen=True, gc=False):
 class Released(Struct, frozen=True, gc=False):
     """The end of a release; ``state`` is what the reservation is now."""
 
-    status: Literal["RELEASED", "DONE", "VOID"]
+    status: ReleasedWord
     state: State
     cost_microcents: int
 

@@ -174,7 +174,8 @@ class Admission:
         if isinstance(outcome, Denied):
             return problem.of_denied(outcome, ask.org, ask.amount_microcents, visible=visible)
         if outcome.reason in ("BADARG", "MISMATCH"):
-            _log.error("reserve_refused", reservation_id=ask.id, word=outcome.reason)
+            word, of = outcome.reason, outcome.detail
+            _log.error("reserve_refused", reservation_id=ask.id, org=ask.org, word=word, of=of)
         stands = await self._stands(outcome.reason)
         return problem.of_refused(outcome, node_stands=stands, visible=visible)
 

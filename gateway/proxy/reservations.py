@@ -7,7 +7,7 @@ import structlog
 from msgspec import Struct, json, structs
 
 from gateway.budgets.changes import Settlement
-from gateway.budgets.replies import HELD, held
+from gateway.budgets.replies import HELD, UNREADABLE, held, unreadable
 from gateway.budgets.verbs import Budgets
 from gateway.domain.reservation import (
     Ask,
@@ -187,6 +187,9 @@ class Reservations:
             if isinstance(error, OutcomeUnknown) or not error.transient:
                 self.settlements.release(Release(ask.org, ask.agent, ask.id, ""))
             raise
+        except UNREADABLE as error:
+            self.settlements.release(Release(ask.org, ask.agent, ask.id, ""))
+            raise unreadable(error) from error
         except asyncio.CancelledError:
             self.settlements.release(Release(ask.org, ask.agent, ask.id, ""))
             raise

@@ -157,7 +157,12 @@ class Settlements:
         while True:
             # Other processes share the folder and leave files when they die, so look again.
             if self._budgets.wire.node is not None:
-                await self._replay()
+                try:
+                    await self._replay()
+                except OSError as error:
+                    # A disk that is away for a moment must not end all replay.
+                    self._metrics.faults.inc()
+                    _log.error("spool_not_replayed", error=str(error))
             await asyncio.sleep(_REPLAY_INTERVAL_S)
 
     async def _replay(self) -> None:

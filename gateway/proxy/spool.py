@@ -8,19 +8,27 @@ that is being replayed is not written any more, so it can be deleted as a whole 
 
 import fcntl
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
+import structlog
 from msgspec import Struct, structs
 from ulid import ULID
 
 from gateway.budgets.changes import Settlement
+from gateway.domain.key import is_id
+from gateway.domain.money import AMOUNT_MICROCENTS_MAX
 from gateway.errors import ConfigError
 
 _SUFFIX = ".jsonl"
 _REFUSED = ".refused"
+_RESERVATION_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{1,26}")
+_WINDOWS = re.compile(r"[A-Za-z0-9:,_-]*(?:;[A-Za-z0-9]+)?")
+
+_log = structlog.get_logger()
 
 
 class Release(Struct, frozen=True, gc=False):
@@ -89,10 +97,14 @@ class Spool:
         files = []
         own, self._open = self._open, None
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
-            if own is not None and path == own[0]:
-                files.append(_read(*own))
-            elif (lock := _lock(path)) is not None:
-                files.append(_read(path, lock))
+            try:
+                if own is not None and path == own[0]:
+                    files.append(_read(*own))
+                elif (lock := _lock(path)) is not None:
+                    files.append(_read(path, lock))
+            except OSError as error:
+                # What the disk does not give now must not keep the others from being replayed.
+                _log.error("spool_file_unreadable", file=str(path), error=str(error))
         return files
 
     def put_back(self, files: Iterable[SpoolFile]) -> None:
@@ -165,7 +177,22 @@ def _end(line: bytes) -> End | None:
         fields = orjson.loads(line)
         if "cost_microcents" in fields:
             detail = fields.pop("detail").encode()
-            return Settlement(detail=detail, **fields)
-        return Release(**fields)
+            end: End = Settlement(detail=detail, **fields)
+        else:
+            end = Release(**fields)
+        return end if _is_sound(end) else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _is_sound(end: End) -> bool:
+    """Say whether an end can be sent: keys are built of its words, which nobody checks again."""
+    cost = end.cost_microcents if isinstance(end, Settlement) else 0
+    return (
+        is_id(end.org)
+        and is_id(end.agent)
+        and bool(_RESERVATION_ID.fullmatch(end.id))
+        and bool(_WINDOWS.fullmatch(end.windows))
+        and type(cost) is int
+        and 0 <= cost <= AMOUNT_MICROCENTS_MAX
+    )

@@ -1,5 +1,5 @@
 -- room: whether remembered budgets have so much left that nothing is refused and nothing warns.
--- It decides nothing else: where more than three quarters are used, decide looks at every budget.
+-- No more: where three quarters are used, or a counter is no number, decide looks at every budget.
 -- Answers true, the tightest budget or nil, the windows without a key or nil, hold_ttl_ms or nil.
 local function room(packed, scope, amount)
     local ttl_ms, next_at = string.match(packed, '^(%d*)/()')
@@ -16,8 +16,9 @@ local function room(packed, scope, amount)
         local left = limit and limit - spent - amount - held
         local limit_own = own ~= '' and own + (values[6] or 0)
         local left_own = limit_own and limit_own - (values[5] or 0) - amount - (values[4] or 0)
-        if held + spent + amount > 9007199254740991 or (left and left * 4 <= limit + 16)
-            or (left_own and left_own * 4 <= limit_own + 16) then
+        if not (held + spent + amount <= 9007199254740991
+            and (not left or (left * 4 > limit + 16 and left < 1e17))
+            and (not left_own or (left_own * 4 > limit_own + 16 and left_own < 1e17))) then
             return false
         end
         if left and (not least or left < least) then
@@ -35,6 +36,5 @@ local function room(packed, scope, amount)
     local is_own = least_own and (not least or least_own < least)
     local place = is_own and tightest_own or tightest
     return true, place and {scope = is_own and scope or 'org', kind = ARGV[place + 16],
-        available = is_own and least_own or least}, missing,
-        ttl_ms ~= '' and ttl_ms or nil
+        available = is_own and least_own or least}, missing, ttl_ms ~= '' and ttl_ms or nil
 end

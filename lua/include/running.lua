@@ -12,8 +12,20 @@ local function running_windows(windows)
 end
 
 -- Whether a proposal that is not what runs may be opened: a refusal, or nil and its windows.
-local function opening_windows(meta_key, proposal, zone, timezone, now_ms)
+local function opening_windows(meta_key, running, proposal, zone, timezone, now_ms)
     local windows = read_windows(meta_key, proposal)
+    for _, window in ipairs(windows) do
+        local kind, bounds = window.kind, window.stored_id .. '|' .. window.stored_start .. '|'
+            .. window.stored_end
+        -- What runs is written twice: where the two differ a gateway would be told of another
+        -- window, and open a second budget.
+        if not string.find(bounds, '^[%w-]*|%d+|%d+$') or #window.stored_end > 15
+            or (running and string.find(running, kind .. '|', 1, true)
+                and not string.find(',' .. running .. ',', ',' .. kind .. '|' .. bounds .. ',', 1,
+                    true)) then
+            return {'BADARG', 'meta.' .. kind}
+        end
+    end
     if windows_fit(windows, now_ms, zone == timezone) then
         return nil, windows
     end

@@ -1,7 +1,7 @@
 -- verdict: what a whole chain and its rules say to a reserve, whose limits are read.
--- Needs ceiling counters decide traffic close denial notice retention. Answers a refusal, or nil
--- and the tightest budget, the windows without a key, the arrivals and whether a crossing may have
--- to be noted; last the sequence where a first denial was journaled.
+-- Needs ceiling counters broken decide traffic close denial notice retention.
+-- Answers a refusal, or nil and the tightest budget, the windows without a key, the arrivals and
+-- whether a crossing may have to be noted; last the sequence where a first denial was journaled.
 local function verdict(chain, rules, scope, amount_text, proposal, entry)
     local amount, seq = tonumber(amount_text), nil
     local refusal = above_call_ceiling(rules, scope, amount)
@@ -9,6 +9,10 @@ local function verdict(chain, rules, scope, amount_text, proposal, entry)
         return refusal
     end
     local missing, near_cap = read_counters(10, #KEYS - 9, scope, chain, amount_text)
+    local broken = broken_counter(chain)
+    if broken then
+        return {'BADARG', broken}
+    end
     local denied, budget, may_cross = decide(chain, amount, 0)
     if near_cap or denied then
         denied, budget = denied or 'DENIED', denied and budget or near_cap

@@ -37,29 +37,6 @@ async def test_large_body_is_not_read_for_strangers(
     assert upstream.connections == 0
 
 
-@pytest.mark.parametrize("framing", ["Content-Length: 3", "Transfer-Encoding: chunked"])
-async def test_refusal_of_an_unasked_body_ends_the_connection(
-    gateway: PlaneGateway, framing: str
-) -> None:
-    """Its caller may keep the body or send it: what came next could be either."""
-    async with wire(gateway.port) as caller:
-        await caller.send(request(PATH, framing, "Expect: 100-continue", key="no key"))
-        answer = await caller.rest()
-
-    assert answer.startswith(b"HTTP/1.1 401 ")
-    assert b"\r\nconnection: close\r\n" in answer
-
-
-async def test_refusal_of_a_body_that_came_unasked_ends_nothing(gateway: PlaneGateway) -> None:
-    """All of it is there, so the next request is one."""
-    whole = request(PATH, "Content-Length: 3", "Expect: 100-continue", key="no key") + b"abc"
-
-    async with wire(gateway.port) as caller:
-        for _ in range(2):
-            await caller.send(whole)
-            assert (await caller.until(b"}")).startswith(b"HTTP/1.1 401 ")
-
-
 async def test_key_for_other_agents_uploads_nothing(gateway: PlaneGateway, org: Any) -> None:
     """The key must be one for this very agent."""
     await acme.write_key(org, STRANGER, "k9|active||writer")

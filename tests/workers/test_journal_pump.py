@@ -6,6 +6,7 @@ J3 what a dead worker had read is posted by another
 J4 a group or an entry that somebody deleted stops nothing, and does not go unseen
 """
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.ledger.test_posting import entry
 from tests.servers import Servers
 from tests.workers.calls import held, ledger_total, spent_and_held
 from workers.journal_pump import JournalPump, PumpMetrics
+from workers.main import text_client
 
 
 @pytest.fixture
@@ -224,6 +226,24 @@ async def test_unreadable_entry_does_not_stop_the_pump(
     assert await ledger_total(pool) == 100
     assert await pending(redis) == 0
     assert registry.get_sample_value("budget_gateway_journal_dead_total") == 1
+
+
+async def test_bytes_that_are_no_text_do_not_stop_the_pump(
+    redis_url: str, redis: Any, pool: asyncpg.Pool, metrics: PumpMetrics
+) -> None:
+    """J4: an entry that is no UTF-8 is kept aside by the worker's own client, too."""
+    fields = {**entry("settle", str(ULID()), 7)[1], "org": b"\xff\x00"}
+    await redis.xadd("bg:journal", fields)
+    await redis.xadd("bg:journal", {b"\xfe": b"\xc3("})
+    await journal(redis, 100)
+    async with contextlib.AsyncExitStack() as stack:
+        pump = JournalPump(text_client(stack, redis_url), pool, "w1", metrics)
+        await pump.start()
+        await pump.step()
+
+    assert await ledger_total(pool) == 100
+    assert await pending(redis) == 0
+    assert await pool.fetchval("SELECT count(*) FROM dead_entry") == 2
 
 
 async def test_lag_is_told_while_the_ledger_is_away(
