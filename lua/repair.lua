@@ -14,19 +14,20 @@ WHY      A window whose counters left by their TTL stays gone: nothing reads it 
          runs and has lost its counters gets them back: what it had spent would be spent twice.
 ]]
 --- @include "clock" "amount" "sign" "close" "places" "retention" "bounds"
-local windows, kinds = ARGV[2] or '', {}
+local windows, bounds = {}, {}
 local function answer(...)
     local reply, seq = {...}, redis.call('HGET', KEYS[1], 'seq')
     reply[#reply + 1], reply[#reply + 2] = tonumber(seq) or 0, time_ms()
     return reply
 end
 
-for kind in string.gmatch(windows, '(%l+):?[%w-]*') do
-    kinds[#kinds + 1] = kind
+for window in string.gmatch(ARGV[2] or '', '[^,]+') do
+    windows[#windows + 1] = string.find(window, '^%l+:?[%w-]*$') and window
 end
-if #kinds ~= #KEYS - 2 then
+if #windows ~= #KEYS - 2 then
     return answer('BADARG', 'windows')
 end
+local is_known = redis.call('HEXISTS', KEYS[1], 'schema') == 1
 for at = 3, #ARGV, 3 do
     local place, scope, amount = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
     local spend_key = place and place >= 3 and KEYS[place]
@@ -38,25 +39,25 @@ for at = 3, #ARGV, 3 do
     if not string.find(redis.call('HGET', spend_key, scope .. '.spent') or '0', '^%-?%d+$') then
         return answer('BADARG', scope .. '.spent')
     end
+    if is_known and redis.call('EXISTS', spend_key) == 0 then
+        local window = windows[place - 2]
+        bounds[place] = window == 'total' and window or bounds_of(KEYS[1], window)
+    end
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then
     return answer('DONE')
 end
 
--- What is no meta hash fails here, for the same reason.
-local running = bounds_of(KEYS[1], windows)
-local is_known = redis.call('HEXISTS', KEYS[1], 'schema') == 1
 redis.call('SET', KEYS[2], '1', 'PX', 604800000)
 for at = 3, #ARGV, 3 do
     local place = tonumber(ARGV[at])
-    local spend_key, kind = KEYS[place], kinds[place - 2]
-    local is_there = redis.call('EXISTS', spend_key) == 1
-    local is_running = is_known and (kind == 'total' or close_of(running, kind) ~= '0')
-    if is_there or is_running then
-        redis.call('HINCRBY', spend_key, ARGV[at + 1] .. '.spent', ARGV[at + 2])
+    if redis.call('EXISTS', KEYS[place]) == 1 or (bounds[place] or '') ~= '' then
+        redis.call('HINCRBY', KEYS[place], ARGV[at + 1] .. '.spent', ARGV[at + 2])
     end
-    if is_running and not is_there then
-        keep_until(spend_key, running, kind)
+end
+for place, proposal in pairs(bounds) do
+    if proposal ~= '' then
+        keep_until(KEYS[place], proposal, string.match(windows[place - 2], '^%l+'))
     end
 end
 redis.call('HINCRBY', KEYS[1], 'seq', 1)

@@ -93,6 +93,16 @@ async def test_repair_makes_lost_counters_again(store: Store, window: str) -> No
     assert left_s - 10 < await store.client.ttl(key) <= left_s
 
 
+async def test_repair_makes_no_other_window_of_that_kind(store: Store) -> None:
+    """P6: that today runs brings no counters of another day back."""
+    await store.held(cents(5))
+    changes = (("day:2037-10-01", "org", 5), ("day:2037-11-22", "org", 5))
+
+    assert await store.budgets.repair(Repair(store.id(), ORG, changes)) == "OK"
+
+    assert await store.client.exists("bg:{acme}:spend:day:2037-10-01") == 0
+
+
 @pytest.mark.parametrize("windows", ["", "day:2037-11-22,total", "|"])
 async def test_repair_names_the_windows_of_its_keys(store: Store, windows: str) -> None:
     """P4: whose counters are made again must be told of each."""
