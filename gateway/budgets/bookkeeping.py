@@ -157,7 +157,7 @@ class Bookkeeping(Budgets):
             (
                 org_key(change.org, "meta"),
                 org_key(change.org, f"applied:{change.id}"),
-                *spend_keys(change.org, ",".join(windows)),
+                *(spend_keys(change.org, ",".join(windows)) if windows else ()),
             ),
             (
                 change.id,

@@ -1,0 +1,114 @@
+"""The books after a campaign: what was told, run, booked and counted must be one story."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+from redis.asyncio import Redis
+
+from gateway.budgets.address import read_address
+from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.budgets.connection import Connection
+from gateway.budgets.scripts import load_scripts
+from gateway.ledger.pool import open_pool
+from gateway.registry.clients import Clients
+from gateway.registry.differences import compare
+from tests.campaign.load import Told
+from tests.campaign.world import HOLD_TTL_MS, ORG, World
+from tests.until import until
+
+# A hold ends at the latest by its life, the sweeper, the spool's replay, and a claimed batch.
+_SETTLED_S = HOLD_TTL_MS / 1000 + 60.0
+
+
+class Books(NamedTuple):
+    """What a campaign has left; ``wrong`` says what should not be."""
+
+    calls: int
+    answered: int
+    executed: int
+    settled: int
+    expired: int
+    wrong: list[str]
+
+
+async def settled_books(world: World, told: Sequence[Told]) -> Books:
+    """Wait until all has come to its end, and compare everything with everything."""
+    async with Redis.from_url(world.redis.url, decode_responses=True) as redis:
+
+        async def is_over() -> bool:
+            return not await redis.zcard("bg:expiry")
+
+        await until(is_over, "every hold to end", _SETTLED_S)
+        pool = await open_pool(world.database_url)
+        try:
+            clients = Clients(pool, redis)
+            wrong = await _differences(world, clients)
+            wrong += await _held(redis)
+            rows = await pool.fetch(
+                "SELECT reservation_id AS id, kind, amount_microcents FROM usage_entry"
+            )
+        finally:
+            await pool.close()
+    return _judged(world, told, rows, wrong)
+
+
+def _judged(
+    world: World, told: Sequence[Told], rows: Sequence[asyncpg.Record], wrong: list[str]
+) -> Books:
+    base = [row for row in rows if row["kind"] in ("settle", "expire")]
+    kinds = {row["id"]: row["kind"] for row in base}
+    booked = dict[str, int]()
+    for row in rows:
+        booked[row["id"]] = booked.get(row["id"], 0) + row["amount_microcents"]
+    whole = [call for call in told if call.status == 200]
+    if len(kinds) != len(base):
+        wrong.append(f"{len(base) - len(kinds)} reservations have more than one base entry.")
+    for call in whole:
+        cost = world.bill.cost_of_mark.get(call.mark)
+        if call.id not in kinds:
+            wrong.append(f"{call.id} was answered, and is not booked.")
+        elif kinds[call.id] == "settle" and booked[call.id] != cost:
+            wrong.append(f"{call.id} has cost {cost}, and {booked[call.id]} is booked.")
+        if call.cost_microcents is not None and call.cost_microcents != cost:
+            wrong.append(f"{call.id} has cost {cost}, and {call.cost_microcents} was told.")
+    executed = len(world.bill.cost_of_mark)
+    if executed > len(base):
+        wrong.append(f"{executed} calls were run, and {len(base)} are booked.")
+    expired = sum(kind == "expire" for kind in kinds.values())
+    return Books(len(told), len(whole), executed, len(base) - expired, expired, wrong)
+
+
+async def _held(redis: Any) -> list[str]:
+    found = list[str]()
+    async for key in redis.scan_iter(f"bg:{{{ORG}}}:spend:*"):
+        fields = await redis.hgetall(key)
+        found += [
+            f"{key} still holds {number} of {name}."
+            for name, number in fields.items()
+            if name.endswith(".held") and int(number)
+        ]
+    return found
+
+
+async def _differences(world: World, clients: Clients) -> list[str]:
+    scripts = load_scripts()
+    connection = Connection(read_address(world.redis.url), scripts, 5_000)
+    await connection.start()
+    try:
+        await connection.tried()
+        budgets = Bookkeeping(connection, scripts, HOLD_TTL_MS, 5_000_000)
+        comparison = await compare(clients, budgets, ORG, _SETTLED_S)
+    finally:
+        await connection.close()
+    if not comparison.is_posted:
+        return [f"The journal was not posted up to {comparison.journal_id}."]
+    return [f"Redis and ledger differ: {found}" for found in comparison.differences]
+
+
+async def settle_down(world: World) -> None:
+    """Let everything run again."""
+    for program in (*world.gateways, world.worker):
+        program.start()
+    await asyncio.gather(*(program.ready() for program in (*world.gateways, world.worker)))

@@ -1,0 +1,117 @@
+"""The faults of a campaign: what can be killed, stopped and cut, each mended before it ends."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from tests.campaign.world import Program, World
+
+Fault = Callable[[World, random.Random], Awaitable[None]]
+
+
+async def _gone(chance: random.Random, longest_s: float) -> None:
+    """Wait for as long as something is away: the length is the fault's own, not a guess."""
+    await asyncio.sleep(chance.uniform(0, longest_s))
+
+
+async def _killed(program: Program, chance: random.Random) -> None:
+    program.end(signal.SIGKILL)
+    await _gone(chance, 1.0)
+    program.start()
+
+
+async def _frozen(program: Program, chance: random.Random) -> None:
+    program.signal(signal.SIGSTOP)
+    await _gone(chance, 2.0)
+    program.signal(signal.SIGCONT)
+
+
+async def kill_gateway(world: World, chance: random.Random) -> None:
+    """Kill a gateway with all its calls."""
+    await _killed(chance.choice(world.gateways), chance)
+
+
+async def kill_worker(world: World, chance: random.Random) -> None:
+    """Kill the worker, wherever it is in a batch."""
+    await _killed(world.worker, chance)
+
+
+async def freeze_gateway(world: World, chance: random.Random) -> None:
+    """Stop a gateway, and let it go on as if nothing had been."""
+    await _frozen(chance.choice(world.gateways), chance)
+
+
+async def freeze_worker(world: World, chance: random.Random) -> None:
+    """Stop the worker, and let it go on as if nothing had been."""
+    await _frozen(world.worker, chance)
+
+
+async def stop_gateway(world: World, chance: random.Random) -> None:
+    """Ask a gateway to stop, as a deployment does, and start it again."""
+    program = chance.choice(world.gateways)
+    program.start()
+    await program.ready()
+    code = await asyncio.to_thread(program.end, signal.SIGTERM)
+    assert code == 0, f"a gateway that was asked to stop ended with {code}"
+    program.start()
+
+
+async def kill_redis(world: World, chance: random.Random) -> None:
+    """Kill Redis; what it has answered is on its disk."""
+    world.redis.kill()
+    await _gone(chance, 2.0)
+    await asyncio.to_thread(world.redis.start)
+
+
+async def freeze_redis(world: World, chance: random.Random) -> None:
+    """Stop Redis: its sockets stay, and nobody answers."""
+    os.kill(world.redis.pid, signal.SIGSTOP)
+    await _gone(chance, 3.0)
+    os.kill(world.redis.pid, signal.SIGCONT)
+
+
+async def kill_postgres(world: World, chance: random.Random) -> None:
+    """Kill Postgres, wherever a transaction is."""
+    await asyncio.to_thread(world.postgres.kill)
+    await _gone(chance, 3.0)
+    await asyncio.to_thread(world.postgres.start)
+
+
+async def cut_connections(world: World, _chance: random.Random) -> None:
+    """Cut every connection to Redis in the middle of whatever it says."""
+    async with Redis.from_url(world.redis.url) as redis:
+        try:
+            await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        except (RedisError, OSError):
+            return
+
+
+async def forget_scripts(world: World, _chance: random.Random) -> None:
+    """Let Redis forget every script."""
+    async with Redis.from_url(world.redis.url) as redis:
+        try:
+            await redis.script_flush()
+        except (RedisError, OSError):
+            return
+
+
+FAULTS: dict[str, Fault] = {
+    fault.__name__: fault
+    for fault in (
+        kill_gateway,
+        kill_worker,
+        freeze_gateway,
+        freeze_worker,
+        stop_gateway,
+        kill_redis,
+        freeze_redis,
+        kill_postgres,
+        cut_connections,
+        forget_scripts,
+    )
+}
