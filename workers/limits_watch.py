@@ -1,7 +1,7 @@
 """The limits watch: what operators set and no script can use is noticed within seconds.
 
 Why: a malformed limit refuses calls, and a misspelt one limits nobody. Whoever set it by hand sees
-neither, because Redis takes any field.
+neither, because Redis takes any field. What is set is kept in Postgres too, for a rebuild.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from gateway.budgets.keys import org_key
 from gateway.ledger.alerts import Alert, raise_alerts
 from gateway.registry.clients import Clients
 from gateway.registry.limits import LimitField, deployment_windows, judged
+from gateway.registry.limits_mirror import keep_limits, look_at_limits
 
 KIND = "limits_invalid"
 # With the time of a look this stays below the ten seconds that are promised.
@@ -44,19 +45,20 @@ async def watch_forever(clients: Clients, metrics: LimitsMetrics) -> None:
 
 
 async def look(clients: Clients, metrics: LimitsMetrics) -> None:
-    """Check the limits of every org once, and raise an alert for each fault of today."""
+    """Check and keep the limits of every org once; raise an alert for each fault of today."""
     rows = await clients.ledger.fetch("SELECT org FROM org ORDER BY org")
     orgs, faults = [row["org"] for row in rows], list[Alert]()
     windows = await deployment_windows(clients)
     today = datetime.now(UTC).date().isoformat()
     for first in range(0, len(orgs), _ORGS_PER_LOOK):
         some = orgs[first : first + _ORGS_PER_LOOK]
+        seen = await look_at_limits(clients, some)
+        await keep_limits(clients, seen)
         async with clients.redis.pipeline(transaction=False) as pipe:
             for org in some:
-                pipe.hgetall(org_key(org, "limits"))
                 pipe.hkeys(org_key(org, "agents"))
             found = await pipe.execute()
-        for org, values, agents in zip(some, found[::2], found[1::2], strict=True):
+        for org, values, agents in zip(some, seen.limits, found, strict=True):
             faults += [
                 _alert(org, field, today)
                 for field in judged(values, agents, windows)

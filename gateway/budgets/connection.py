@@ -32,7 +32,10 @@ _BACKOFF_MAX_S = 1.0
 # closes at once would be called without a pause.
 _STEADY_S = 1.0
 _CLIENT_NAME = "budget-gateway"
-_NO_NODE = f"The node marker {NODE} is missing or not ready: run budget-gateway migrate."
+_NO_NODE = (
+    f"The node marker {NODE} is missing or not ready: run budget-gateway migrate, "
+    "or rebuild where Redis has lost its data."
+)
 
 
 class Connection:

@@ -108,21 +108,25 @@ def read_windows(text: str) -> tuple[WindowKind, ...]:
     return kinds
 
 
-async def write_marker(redis: Redis, node: Node, *, ready: bool = True) -> None:
-    """Write the node marker; while it is not ready the gateways admit nothing.
-
-    Raises:
-        StoreError: Redis refused, or (StoreUnavailable) cannot be reached.
-    """
-    fields = {
+def marker_fields(node: Node, *, ready: bool = True) -> dict[str, str]:
+    """Return the node marker as its hash; while it is not ready the gateways admit nothing."""
+    return {
         "schema": str(node.schema),
         "epoch": node.epoch,
         "windows": ",".join(node.windows),
         "ready": "1" if ready else "0",
     }
+
+
+async def write_marker(redis: Redis, node: Node, *, ready: bool = True) -> None:
+    """Write the node marker.
+
+    Raises:
+        StoreError: Redis refused, or (StoreUnavailable) cannot be reached.
+    """
     try:
         async with redis.pipeline() as pipeline:
-            pipeline.hset(NODE, mapping=fields)
+            pipeline.hset(NODE, mapping=marker_fields(node, ready=ready))
             await pipeline.execute()
     except RedisError as error:
         raise _fault(error) from error

@@ -169,11 +169,18 @@ class Budgets:
             return replies.key_status(reply)
 
     async def agent_json(self, org: str, agent: str) -> bytes | None:
-        """Return the description of an agent as the registry wrote it, or None."""
+        """Return the description of an agent as the registry wrote it, or None.
+
+        Raises:
+            StoreNotReady: there is none, and no marker: the store has lost it.
+        """
         found: object = await self.wire.command("HGET", org_key(org, "agents"), agent)
-        if found is None or isinstance(found, bytes):
-            return found
-        raise replies.unreadable(TypeError(f"{found!r} is no text"))
+        if found is not None and not isinstance(found, bytes):
+            raise replies.unreadable(TypeError(f"{found!r} is no text"))
+        # Whoever remembers that an agent is unknown would say so after a rebuild, too.
+        if found is None and not await self.is_marked():
+            raise _not_ready()
+        return found
 
     async def is_marked(self) -> bool:
         """Ask whether the node marker stands; ``wire.node`` is what was last seen of it."""
@@ -205,13 +212,17 @@ class Budgets:
     def _follow(self, node: Node | None) -> None:
         """Propose the windows of a node from now on; without one nothing may be asked."""
         if node is None:
-            raise StoreNotReady("The store has no node marker; run migrate or rebuild.")
+            raise _not_ready()
         if node != self._proposals_for:
             self._proposals = Proposals(node.windows)
         self._proposals_for = node
 
     def _packed_now(self, org: str) -> str:
         return self.propose(org, time.time_ns() // 1_000_000).packed
+
+
+def _not_ready() -> StoreNotReady:
+    return StoreNotReady("The store has no node marker; run migrate or rebuild.")
 
 
 def _org_keys(org: str) -> str:

@@ -32,6 +32,7 @@ COMMANDS = {
     "worker": Command("gateway.cli.worker", "run", "run the worker: journal, expiry, outbox"),
     "migrate": Command("gateway.cli.migrate", "run", "prepare or upgrade Postgres and Redis"),
     "doctor": Command("gateway.cli.doctor", "run", "check settings, stores, limits and ports"),
+    "rebuild": Command("gateway.cli.rebuild", "run", "restore an empty Redis from Postgres"),
     "reconcile": Command("gateway.cli.reconcile", "run", "compare Redis with the ledger"),
     "apply": Command("gateway.cli.apply", "run", "make orgs, limits and agents what a file says"),
     "org": Command("gateway.cli.org", "app", "add, list, show, freeze and thaw orgs"),

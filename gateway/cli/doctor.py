@@ -16,13 +16,16 @@ from gateway.cli.clients import open_clients, open_ledger, open_redis
 from gateway.cli.healthcheck import ask, ops_port
 from gateway.cli.migrate import node_of
 from gateway.errors import ConfigError, GatewayError, LedgerError, StoreError
+from gateway.ledger.epochs import current_epoch
 from gateway.ledger.migrations import migrations
 from gateway.proxy.listener import bind
+from gateway.registry.clients import Clients
 from gateway.registry.limits import check_limits
 from gateway.registry.orgs import list_orgs
 from gateway.settings import Settings, read_settings
 
 _SKEW_MS_MAX = 1000
+_NO_MARKER = "Redis has no marker; run `budget-gateway migrate`, or `rebuild` after a loss."
 
 
 class Check(NamedTuple):
@@ -91,19 +94,32 @@ async def _redis(settings: Settings) -> AsyncGenerator[Check]:
         )
         node = await node_of(redis)
         if node is None:
-            yield Check("marker", "fail", "Redis has no marker; run `budget-gateway migrate`.")
+            yield Check("marker", "fail", _NO_MARKER)
         else:
             yield Check("marker", "ok", f"Epoch {node.epoch} counts {', '.join(node.windows)}.")
 
 
 async def _limits(settings: Settings) -> AsyncGenerator[Check]:
     async with open_clients(settings) as clients:
+        yield await _epoch(clients)
         for org in await list_orgs(clients):
             problems = await check_limits(clients, org.org)
             for sentence in problems.values():
                 yield Check(f"limits of {org.org}", "fail", sentence)
             if not problems:
                 yield Check(f"limits of {org.org}", "ok", "Every field is known and valid.")
+
+
+async def _epoch(clients: Clients) -> Check:
+    node, epoch = await node_of(clients.redis), await current_epoch(clients.ledger)
+    if epoch is None:
+        return Check("epoch", "fail", "The ledger knows no epoch; run `budget-gateway migrate`.")
+    if node is None or node.epoch != epoch.epoch:
+        found = node.epoch if node else "none"
+        return Check(
+            "epoch", "fail", f"Redis is of epoch {found}; expected {epoch.epoch}, as Postgres has."
+        )
+    return Check("epoch", "ok", "Redis is the one that Postgres knows.")
 
 
 async def _ledger(settings: Settings) -> AsyncGenerator[Check]:

@@ -13,9 +13,11 @@ from gateway.cli import environment, output
 from gateway.cli.clients import open_clients
 from gateway.domain.window import WindowKind
 from gateway.errors import ConfigError
+from gateway.ledger.epochs import Epoch, begin_epoch, current_epoch, set_windows
 from gateway.ledger.migrations import migrate
 from gateway.registry.clients import RedisClient
 
+_KNOWS = "SELECT EXISTS (SELECT FROM usage_entry) OR EXISTS (SELECT FROM org)"
 WINDOWS: tuple[WindowKind, ...] = ("day", "month", "total")
 
 
@@ -68,15 +70,20 @@ async def prepare(
 
     Raises:
         ConfigError: the marker is of another release, ``windows`` leaves out one that is counted,
-            or Redis has lost what the ledger remembers.
+            Redis has lost what the ledger remembers, or it is not the one that was rebuilt last.
     """
     applied = await migrate(connection)
-    spent = await connection.fetchval("SELECT EXISTS (SELECT FROM usage_entry)")
-    known = await node_of(redis)
-    if known is None and spent and not from_zero:
+    known, epoch = await node_of(redis), await current_epoch(connection)
+    if known is None and not from_zero and await connection.fetchval(_KNOWS):
         raise ConfigError(
-            "The ledger has spend and Redis has no marker, so Redis has lost its counters or is "
-            "another one: check GATEWAY_REDIS_URL, or use --from-zero to forget what was spent."
+            "The ledger has orgs or spend and Redis has no marker, so Redis has lost its data or "
+            "is another one: check GATEWAY_REDIS_URL, restore it with rebuild, or use --from-zero "
+            "to forget what was spent."
+        )
+    if known and epoch and known.epoch != epoch.epoch and not from_zero:
+        raise ConfigError(
+            f"Redis is of epoch {known.epoch} and the ledger of {epoch.epoch}, so this is not the "
+            "Redis that was rebuilt last: check GATEWAY_REDIS_URL."
         )
     if known and windows and not set(known.windows) <= set(windows):
         counted = ",".join(known.windows)
@@ -86,6 +93,12 @@ async def prepare(
     node = Node(SCHEMA, known.epoch if known else str(ULID()), windows or WINDOWS)
     if known and not windows:
         node = known
+    # Postgres first: what a rebuild does not know of it cannot restore.
+    counted = ",".join(node.windows)
+    if epoch is None or epoch.epoch != node.epoch:
+        await begin_epoch(connection, Epoch(node.epoch, counted, 0), "migrate")
+    elif epoch.windows != counted:
+        await set_windows(connection, node.epoch, counted)
     if node != known:
         await write_marker(redis, node)
     return Prepared(applied, node)
@@ -103,7 +116,9 @@ async def node_of(redis: RedisClient) -> Node | None:
     except ValueError as error:
         raise ConfigError(f"The marker {NODE} cannot be used: {error}") from error
     if fields and node is None:
-        raise ConfigError(f"The marker {NODE} is not ready: whoever held it back must finish.")
+        raise ConfigError(
+            f"The marker {NODE} is not ready: a rebuild has begun; repeat rebuild to end it."
+        )
     return node
 
 

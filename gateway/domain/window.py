@@ -39,6 +39,24 @@ def window_at(kind: WindowKind, now_ms: int, zone: ZoneInfo, ended_ms: int | Non
     return Window(kind, _name(kind, start_ms, end_ms, zone), start_ms, end_ms)
 
 
+def window_named(kind: WindowKind, window_id: str, zone: ZoneInfo) -> Window | None:
+    """Return the window of a kind that has this name in a zone, or None where none has it."""
+    if kind == "total":
+        return Window("total", "", 0, 0) if window_id == "" else None
+    try:
+        # Noon of a day in the middle: no zone sets its clocks then.
+        if kind == "hour":
+            inside = datetime.strptime(window_id, "%Y-%m-%dT%HZ").replace(tzinfo=UTC)
+        elif kind == "week":
+            inside = datetime.strptime(f"{window_id}-4 12", "%G-W%V-%u %H").replace(tzinfo=zone)
+        else:
+            day = f"{window_id}-15" if kind == "month" else window_id
+            inside = datetime.strptime(f"{day} 12", "%Y-%m-%d %H").replace(tzinfo=zone)
+    except ValueError:
+        return None
+    return window_at(kind, (inside - _EPOCH) // timedelta(milliseconds=1), zone)
+
+
 def _hour(now_ms: int) -> tuple[int, int]:
     # Hours are those of UTC in every zone: they never repeat or vanish on a DST day.
     start_ms = now_ms - now_ms % HOUR_MS

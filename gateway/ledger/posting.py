@@ -3,7 +3,7 @@
 A reservation has one base row, its settle or its expire, whichever came first. A settle that meets
 an expire books the difference as ``late``, once. Anything else that is known books nothing. Where
 the ledger changed by another amount than the entry had added to the counters, the same transaction
-asks the outbox for a repair.
+asks the outbox for a repair. What it had added to counters that a rebuild made again is lost.
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 
 from gateway.ledger.entries import SPENDERS, Entry, read_entry
+from gateway.ledger.epochs import hold_epoch
 from gateway.ledger.migrations import ensure_partitions
 from gateway.ledger.rows import Dead, alert_row, dead_row, repair_row, unread_row, usage_row
 from gateway.ledger.sql import statement
@@ -91,15 +92,16 @@ async def _book(
     entries: list[Entry],
     dead: list[Dead],
 ) -> None:
+    epoch = await hold_epoch(connection)
+    began_ms = epoch.began_ms if epoch else 0
     changed = await _book_spend(connection, entries)
-    spenders = [entry for entry in entries if entry.kind in SPENDERS]
-    repairs = [
-        (entry, changed[entry.source] - entry.counted_microcents)
-        for entry in spenders
-        if entry.source in changed and changed[entry.source] != entry.counted_microcents
+    differences = [
+        (entry, changed[entry.source] - _counted(entry, began_ms))
+        for entry in entries
+        if entry.source in changed
     ]
-    if repairs:
-        asked = [repair_row(entry, difference) for entry, difference in repairs]
+    asked = [repair_row(entry, difference) for entry, difference in differences if difference]
+    if asked:
         await connection.execute(_ASK, *map(list, zip(*asked, strict=True)))
     credits = [entry.id for entry in entries if entry.kind == "credit"]
     if credits:
@@ -118,6 +120,14 @@ async def _book(
         "ON CONFLICT (source) DO NOTHING",
         dead,
     )
+
+
+def _counted(entry: Entry, began_ms: int) -> int:
+    """Return what an entry has added to the counters that are there now."""
+    # Counters that a rebuild made are those of the ledger at an instant after it began. An entry
+    # from before that is booked now was not in the ledger then, so it is not in the counters.
+    is_lost = int(entry.journal_id.partition("-")[0]) < began_ms
+    return 0 if is_lost else entry.counted_microcents
 
 
 async def _book_spend(

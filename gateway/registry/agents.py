@@ -99,7 +99,7 @@ async def remove_agent(clients: Clients, org: str, agent: str) -> None:
 
 async def mirror_agents(clients: Clients, org: str) -> None:
     """Make the agents in Redis those of Postgres; any call mends what a crash left undone."""
-    await mirror(clients, org, "agents", _SELECT, _entry)
+    await mirror(clients, org, "agents", _SELECT, agent_entry)
 
 
 def check_description(description: Description) -> None:
@@ -130,7 +130,8 @@ def _flat(description: Description) -> dict[str, object]:
     return found
 
 
-def _entry(row: asyncpg.Record) -> tuple[str, str]:
+def agent_entry(row: asyncpg.Record) -> tuple[str, str]:
+    """Return a row of ``agent`` as Redis has it: the id, and the description as JSON."""
     return row["agent"], orjson.dumps(_read(row["description"])).decode()
 
 

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from gateway.errors import BadRequest
+from gateway.budgets.keys import NODE
+from gateway.errors import BadRequest, StoreNotReady
 
 # redis-py types every reply as a value or an awaitable of it; its asyncio client always gives
 # awaitables, so the client is Any here and each reply is read where it is used.
@@ -26,6 +27,19 @@ async def require_org(clients: Clients, org: str) -> None:
     """
     if not await clients.ledger.fetchval("SELECT true FROM org WHERE org = $1", org):
         raise unknown_org(org)
+
+
+async def require_ready(redis: RedisClient) -> None:
+    """Refuse to change limits where Redis may have lost those that are in force.
+
+    Raises:
+        StoreNotReady: the node marker is missing or not ready.
+    """
+    if await redis.hget(NODE, "ready") != "1":
+        raise StoreNotReady(
+            f"The marker {NODE} is missing or not ready: run budget-gateway migrate, or rebuild "
+            "where Redis has lost its data."
+        )
 
 
 def unknown_org(org: str) -> BadRequest:

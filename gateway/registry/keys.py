@@ -128,7 +128,7 @@ async def revoke_key(clients: Clients, org: str, key_id: str) -> None:
 
 async def mirror_keys(clients: Clients, org: str) -> None:
     """Make the keys in Redis those of Postgres; what a crash left undone is mended by any call."""
-    await mirror(clients, org, "keys", _SELECT, _entry)
+    await mirror(clients, org, "keys", _SELECT, key_entry)
 
 
 def _mint(org: str) -> tuple[MintedKey, str]:
@@ -140,7 +140,8 @@ def _mint(org: str) -> tuple[MintedKey, str]:
     return MintedKey(key_id, key), read.digest
 
 
-def _entry(row: asyncpg.Record) -> tuple[str, str]:
+def key_entry(row: asyncpg.Record) -> tuple[str, str]:
+    """Return a row of ``api_key`` as Redis has it: the digest, and what the scripts read."""
     expires_at: datetime | None = row["expires_at"]
     expires_ms = str(int(expires_at.astimezone(UTC).timestamp() * 1000)) if expires_at else ""
     return row["digest"], f"{row['key_id']}|{row['status']}|{expires_ms}|{row['agents']}"

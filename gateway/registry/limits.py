@@ -9,7 +9,9 @@ from gateway.budgets.keys import NODE, org_key
 from gateway.domain.limits import check_field
 from gateway.errors import BadRequest
 from gateway.ledger.sql import statement
-from gateway.registry.clients import Clients, RedisClient, require_org
+from gateway.registry.clients import Clients, RedisClient, require_org, require_ready
+from gateway.registry.limits_mirror import mirror_limits
+from gateway.registry.mirror import locked
 
 DEFAULT_WINDOWS = "day,month,total"
 _HISTORY = statement("select_limit_change")
@@ -73,7 +75,9 @@ async def set_limits(
 
     Raises:
         BadRequest: the org is not known, or a field or a value is not valid; nothing is set then.
+        StoreNotReady: the node marker is missing: what Redis has is not what is in force.
     """
+    await require_ready(clients.redis)
     differing = await plan_limits(clients, org, changes)
     if differing:
         await clients.ledger.executemany(
@@ -86,9 +90,11 @@ async def set_limits(
         zone = changes["timezone"]
         await clients.ledger.execute("UPDATE org SET timezone = $2 WHERE org = $1", org, zone)
     if differing:
-        await clients.redis.hset(
-            org_key(org, "limits"), mapping={field: new for field, (_, new) in differing.items()}
-        )
+        fields = {field: new for field, (_, new) in differing.items()}
+        # A rebuild that has read the record before this change does not write after it.
+        async with locked(clients, org):
+            await clients.redis.hset(org_key(org, "limits"), mapping=fields)
+        await mirror_limits(clients, [org])
     return differing
 
 
@@ -115,7 +121,9 @@ async def unset_limits(
     Raises:
         BadRequest: the org is not known; or `status`, or the last limit of the org, would go:
             that would refuse every call.
+        StoreNotReady: the node marker is missing: what Redis has is not what is in force.
     """
+    await require_ready(clients.redis)
     gone = await plan_unset(clients, org, fields)
     if gone:
         await clients.ledger.executemany(
@@ -123,7 +131,9 @@ async def unset_limits(
             "VALUES ($1, $2, $3, $4, $5)",
             [(org, field, value, *author) for field, value in gone.items()],
         )
-        await clients.redis.hdel(org_key(org, "limits"), *gone)
+        async with locked(clients, org):
+            await clients.redis.hdel(org_key(org, "limits"), *gone)
+        await mirror_limits(clients, [org])
     return list(gone)
 
 

@@ -8,7 +8,9 @@ from ulid import ULID
 
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.domain.money import cents_from_microcents
+from gateway.errors import StoreNotReady
 from gateway.ledger.alerts import Alert, raise_alerts
+from gateway.ledger.epochs import hold_epoch
 from gateway.ledger.sql import statement
 from gateway.registry.clients import Clients
 from gateway.registry.differences import Comparison, Difference, compare
@@ -25,8 +27,9 @@ async def mend(clients: Clients, budgets: Bookkeeping, org: str, wait_s: float) 
     by another one. Each look that asks raises an alert.
 
     Raises:
-        StoreNotReady: the node marker is missing.
+        StoreNotReady: the node marker is missing, or the counters were rebuilt meanwhile.
     """
+    looked_at = budgets.wire.epoch
     async with clients.ledger.acquire() as connection, connection.transaction():
         # Two that saw the same difference would both add it. Until this one has committed the
         # other waits, and then finds its repair.
@@ -34,6 +37,10 @@ async def mend(clients: Clients, budgets: Bookkeeping, org: str, wait_s: float) 
         comparison = await compare(clients, budgets, org, wait_s)
         if not comparison.differences or comparison.is_mended:
             return comparison
+        # Held until this has committed: a rebuild either sees the repair, or has begun before.
+        epoch = await hold_epoch(connection)
+        if epoch is not None and epoch.epoch != looked_at:
+            raise StoreNotReady("The counters that were compared are lost; compare again.")
         change_id = str(ULID())
         source = f"mending/{change_id}"
         await connection.execute(

@@ -8,8 +8,9 @@ from gateway.budgets.keys import org_key
 from gateway.domain.key import is_id
 from gateway.domain.limits import check_field
 from gateway.errors import BadRequest
-from gateway.registry.clients import Clients, unknown_org
+from gateway.registry.clients import Clients, require_ready, unknown_org
 from gateway.registry.limits import Author, deployment_windows, set_limits
+from gateway.registry.limits_mirror import mirror_limits
 
 SCHEMA = "1"
 _ORG_LIMIT = re.compile(r"org\..+\.limit_cents")
@@ -58,6 +59,7 @@ async def add_org(
 
     Raises:
         BadRequest: the id, the zone or a limit is not valid, or no limit of the org is named.
+        StoreNotReady: the node marker is missing: what Redis lacks may be what it has lost.
     """
     if not is_id(org):
         raise BadRequest(f"org is {org!r}; expected 1 to 48 letters, digits, _ or -.")
@@ -69,6 +71,7 @@ async def add_org(
     for field, value in first.items():
         if (problem := check_field(field, value, windows)) is not None:
             raise BadRequest(problem)
+    await require_ready(clients.redis)
     is_new: bool = await clients.ledger.fetchval(
         "INSERT INTO org (org, timezone, stripe_customer) VALUES ($1, $2, $3) "
         "ON CONFLICT (org) DO UPDATE "
@@ -84,6 +87,7 @@ async def add_org(
     await set_limits(clients, org, missing, author)
     # The mark that the org exists comes last: before it every call is refused.
     await clients.redis.hset(org_key(org, "meta"), "schema", SCHEMA)
+    await mirror_limits(clients, [org])
     return is_new
 
 

@@ -46,6 +46,11 @@ def running_windows(
     )
 
 
+def kept_until(kind: WindowKind, end_ms: int) -> int:
+    """Return until when the scripts keep the counters of a window; 0 is for ever."""
+    return 0 if kind == "total" else end_ms + _KEPT_MS[kind]
+
+
 def kept_windows(kinds: Sequence[WindowKind], now_ms: int) -> list[str]:
     """Return every window, packed, whose counters Redis may still have, whatever the org's zone.
 
