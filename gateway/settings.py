@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gateway.domain.key import is_id
 from gateway.errors import ConfigError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -104,6 +105,10 @@ def _validated(values: Mapping[str, str]) -> Settings:
         raise ConfigError(f"{name} is not usable: {first['msg']}.") from error
     if settings.auth == "none" and not settings.org:
         raise ConfigError("GATEWAY_ORG is needed where GATEWAY_AUTH is none.")
+    if settings.org and not is_id(settings.org):
+        raise ConfigError(
+            f"GATEWAY_ORG is {settings.org!r}; expected 1 to 48 letters, digits, _ or -."
+        )
     if settings.auth == "none" and settings.host not in ("127.0.0.1", "::1", "localhost"):
         raise ConfigError("GATEWAY_AUTH=none trusts the network, so GATEWAY_HOST must be loopback.")
     return settings

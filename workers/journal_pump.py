@@ -45,7 +45,7 @@ class PumpMetrics:
         )
         self.lag_seconds = Gauge(
             "budget_gateway_journal_lag_seconds",
-            "Age of the newest entry of the last batch when it was posted; 0 when none waits.",
+            "Age of what is being posted, or of the oldest entry that a worker has not posted.",
             registry=registry,
         )
         self.entries = Gauge(
@@ -94,6 +94,18 @@ class JournalPump:
                 raise
         await self._finish_own()
 
+    async def finish(self) -> None:
+        """Post what this consumer was given and has not posted, and leave the group.
+
+        Others would take it only after half a minute. Nothing may step any more.
+        """
+        await self._finish_own()
+        # Whoever leaves takes with it what is pending: that must be nothing.
+        if not await self._redis.xpending_range(
+            JOURNAL, JOURNAL_GROUP, "-", "+", 1, consumername=self._consumer
+        ):
+            await self._redis.xgroup_delconsumer(JOURNAL, JOURNAL_GROUP, self._consumer)
+
     async def step(self) -> int:
         """Post what is new, or wait a second for it; return how many entries were posted."""
         now_s = asyncio.get_running_loop().time()
@@ -106,7 +118,7 @@ class JournalPump:
         if new:
             self._note_lag(new[-1][0])
         else:
-            self._metrics.lag_seconds.set(0)
+            await self._note_pending()
         if now_s - self._trimmed_s >= _TRIM_EVERY_S:
             self._trimmed_s = now_s
             await self._trim()
@@ -151,6 +163,14 @@ class JournalPump:
         if batch:
             await self._redis.xack(JOURNAL, JOURNAL_GROUP, *(journal_id for journal_id, _ in batch))
         return len(batch)
+
+    async def _note_pending(self) -> None:
+        # Nothing is new, but a worker that is gone may have left what it was given.
+        oldest = (await self._redis.xpending(JOURNAL, JOURNAL_GROUP))["min"]
+        if oldest is None:
+            self._metrics.lag_seconds.set(0)
+        else:
+            self._note_lag(oldest)
 
     def _note_lag(self, journal_id: str) -> None:
         # A stream id begins with the milliseconds of Redis.

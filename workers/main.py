@@ -45,6 +45,7 @@ _STORE_DEADLINE_MS = 5_000
 # A Redis that was stopped or cut off sends no error; the pump's own wait must fit in.
 _SOCKET_TIMEOUT_S = 4 + BLOCK_MS / 1000
 _CANCEL_AGAIN_S = 1.0
+_FINISH_S = 5.0
 _PAUSE_FIRST_S, _PAUSE_MAX_S = 0.2, 5.0
 # A loop that has run for this long since it failed has been around at least once.
 _STEADY_S = 3.0
@@ -94,10 +95,19 @@ async def work(settings: Settings) -> None:
             return connection.problem or supervised.trouble(loop.time())
 
         await _serve_ops(stack, settings, ops_app(registry, trouble))
-        loops = _loops(stack, settings, pool, budgets, registry)
+        # The pump waits in XREADGROUP, so its client is its own.
+        client, looks = (text_client(stack, settings.redis_url) for _ in range(2))
+        consumer = f"{socket.gethostname()}-{os.getpid()}"
+        pump = JournalPump(client, pool, consumer, PumpMetrics(registry))
+        loops = {
+            "journal_pump": pump.run,
+            "timetable": lambda: run_timetable(settings.redis_url, pool),
+            **_loops(Clients(pool, looks), budgets, registry),
+        }
         tasks = [asyncio.create_task(supervised.keep(name, run)) for name, run in loops.items()]
         await stop.wait()
         await _end(tasks)
+        await _finish(pump)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
@@ -108,6 +118,13 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+
+
+async def _finish(pump: JournalPump) -> None:
+    # Where a server is away, another worker takes what was left, or this one at its next start.
+    with contextlib.suppress(TimeoutError, *_FAULTS):
+        async with asyncio.timeout(_FINISH_S):
+            await pump.finish()
 
 
 class Supervisor:
@@ -156,26 +173,14 @@ class Supervisor:
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
 
-def _loops(
-    stack: contextlib.AsyncExitStack,
-    settings: Settings,
-    pool: asyncpg.Pool,
-    budgets: Bookkeeping,
-    registry: CollectorRegistry,
-) -> dict[str, Loop]:
-    # The pump waits in XREADGROUP, so its client is its own.
-    client, looks = (text_client(stack, settings.redis_url) for _ in range(2))
-    consumer = f"{socket.gethostname()}-{os.getpid()}"
-    pump, sweeper, outbox = PumpMetrics(registry), SweeperMetrics(registry), OutboxMetrics(registry)
+def _loops(clients: Clients, budgets: Bookkeeping, registry: CollectorRegistry) -> dict[str, Loop]:
+    sweeper, outbox = SweeperMetrics(registry), OutboxMetrics(registry)
     limits, differences = LimitsMetrics(registry), ReconcileMetrics(registry)
-    clients = Clients(pool, looks)
     return {
-        "journal_pump": lambda: JournalPump(client, pool, consumer, pump).run(),
         "sweeper": lambda: sweep_forever(budgets, sweeper),
-        "outbox": lambda: deliver_forever(pool, budgets, outbox),
+        "outbox": lambda: deliver_forever(clients.ledger, budgets, outbox),
         "limits_watch": lambda: watch_forever(clients, limits),
         "reconcile": lambda: reconcile_forever(clients, budgets, differences),
-        "timetable": lambda: run_timetable(settings.redis_url, pool),
     }
 
 

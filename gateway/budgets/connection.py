@@ -191,7 +191,7 @@ class Connection:
                 await self._greet(mux)
             opened = True
         except (OSError, StoreError, ValueError) as error:
-            self._trouble = f"Redis at {self._address} cannot be used: {error or 'no answer'}."
+            self._trouble = f"Redis at {self._address} cannot be used: {_said(error)}."
         finally:
             if not opened:
                 await mux.end(self._trouble)
@@ -200,9 +200,11 @@ class Connection:
 
     async def _greet(self, mux: Mux) -> None:
         address = self._address
-        if address.password:
-            user = (address.username,) if address.username else ()
-            await mux.send(("AUTH", *user, address.password))
+        if address.username:
+            # Also without a password: an ACL may ask none of a user.
+            await mux.send(("AUTH", address.username, address.password))
+        elif address.password:
+            await mux.send(("AUTH", address.password))
         if address.db:
             await mux.send(("SELECT", address.db))
         await _if_allowed(mux.send(("CLIENT", "SETNAME", _CLIENT_NAME)))
@@ -254,6 +256,11 @@ class Connection:
             server_ms = int(seconds) * 1000 + int(microseconds) // 1000
         self.skew_ms = (began_ms + ended_ms) // 2 - server_ms
         self._looked_s = time.monotonic()
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error says, for the middle of a sentence; some say nothing."""
+    return str(error).rstrip(".") or "no answer"
 
 
 class _Down:

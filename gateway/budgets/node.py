@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from redis.exceptions import ConnectionError, NoPermissionError, RedisError, TimeoutError
 
 from gateway.budgets.keys import NODE
 from gateway.domain.window import WindowKind
@@ -135,13 +135,21 @@ async def write_marker(redis: Redis, node: Node, *, ready: bool = True) -> None:
 async def check_server(redis: Redis) -> list[Finding]:
     """Return every setting that is not as the budgets need it, the worst first.
 
-    Where CONFIG is forbidden (managed Redis) INFO says what it can.
+    Where CONFIG is forbidden (managed Redis) INFO says what it can; where that is forbidden too,
+    nothing can be checked, which is a finding.
 
     Raises:
         StoreError: Redis refused, or (StoreUnavailable) cannot be reached.
     """
     try:
         info: dict[str, object] = await redis.info("everything")
+    except NoPermissionError:
+        return [
+            Finding("warn", "INFO", "forbidden", "allowed", "nothing of the server was checked")
+        ]
+    except RedisError as error:
+        raise _fault(error) from error
+    try:
         found = [*_check_kind(info), *_check_settings(*await _settings(redis, info))]
     except RedisError as error:
         raise _fault(error) from error

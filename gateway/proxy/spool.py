@@ -87,10 +87,15 @@ class Spool:
             self._open = self._create()
         lines = b"".join(_line(end) for end in ends)
         _, descriptor = self._open
-        # One write call: after a crash only the last line can be torn.
-        while lines:
-            lines = lines[os.write(descriptor, lines) :]
-        os.fsync(descriptor)
+        try:
+            # One write call: after a crash only the last line can be torn.
+            while lines:
+                lines = lines[os.write(descriptor, lines) :]
+            os.fsync(descriptor)
+        except OSError:
+            # Its last line may be torn, and what follows would be one line with that.
+            self.close()
+            raise
 
     def take(self) -> list[SpoolFile]:
         """Return every file that no living process writes, ours included, to be replayed."""

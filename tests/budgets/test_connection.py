@@ -254,3 +254,16 @@ async def test_connection_needs_few_permissions(
     assert await connection.submit(ADD, ["bg:x"], [2]) == [2]
     with pytest.raises(StoreError, match="NOPERM"):
         await connection.command("INFO")
+
+
+async def test_user_without_a_password_is_named(connect: Connect, servers: Servers) -> None:
+    """An ACL may ask a user for none; without its name the calls would be those of another."""
+    server = servers.own_redis()
+    async with Redis.from_url(server.url) as redis:
+        await redis.execute_command("ACL", "SETUSER", "np", "on", "nopass", "~*", "+@all")
+        await write_marker(redis, _NODE)
+
+    connection = await connect(f"redis://np@127.0.0.1:{server.port}")
+
+    assert connection.ready
+    assert await connection.command("ACL", "WHOAMI") == b"np"

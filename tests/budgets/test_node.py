@@ -122,6 +122,16 @@ async def test_check_server_falls_back_to_info(servers: Servers) -> None:
     ]
 
 
+async def test_check_server_needs_no_permission(servers: Servers) -> None:
+    """Where INFO is forbidden, too, it says that nothing was checked."""
+    server = servers.own_redis()
+    async with Redis.from_url(server.url) as redis:
+        await redis.execute_command("ACL", "SETUSER", "default", "-config", "-info")
+        findings = await check_server(redis)
+
+    assert [(finding.severity, finding.setting) for finding in findings] == [("warn", "INFO")]
+
+
 async def test_check_server_refuses_a_cluster_and_a_replica(servers: Servers) -> None:
     """Budgets live on one master: a cluster node or a replica is refused."""
     cluster = servers.own_redis(cluster_enabled="yes")

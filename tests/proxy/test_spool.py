@@ -1,6 +1,8 @@
 """The spool: what it took survives a crash, belongs to one process, and is read in order."""
 
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,25 @@ def test_unusable_folder_stops_the_start(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="GATEWAY_SPOOL_DIR"):
         Spool(tmp_path / "file" / "spool").prepare()
+
+
+def test_end_behind_a_torn_line_is_whole(tmp_path: Path) -> None:
+    """The disk was full in the middle of a line; what follows must not become a part of it."""
+    spool = Spool(tmp_path)
+    spool.append([_SETTLEMENT])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    number = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            spool.append([_RELEASE])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, number)
+    spool.append([_RELEASE])
+
+    files = spool.take()
+
+    assert [end for file in files for end in file.ends] == [_SETTLEMENT, _RELEASE]
+    spool.put_back(files)

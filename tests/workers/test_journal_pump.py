@@ -260,3 +260,37 @@ async def test_lag_is_told_while_the_ledger_is_away(
 
     assert (registry.get_sample_value("budget_gateway_journal_lag_seconds") or 0) > 1e8
     assert registry.get_sample_value("budget_gateway_journal_entries") == 1
+
+
+async def test_lag_is_that_of_what_another_worker_has_left(
+    redis: Any, pool: asyncpg.Pool, metrics: PumpMetrics, registry: CollectorRegistry
+) -> None:
+    """J2: nothing is new, and the ledger is late all the same until somebody claims it."""
+    pump = JournalPump(redis, pool, "w1", metrics)
+    await pump.start()
+    await redis.xadd("bg:journal", entry("settle", str(ULID()), 1)[1], id="1577836800000-0")
+    await read(redis, "dead")
+
+    await pump.step()
+    late = registry.get_sample_value("budget_gateway_journal_lag_seconds") or 0
+    await JournalPump(redis, pool, "dead", metrics).start()
+    await pump.step()
+
+    assert late > 1e8
+    assert registry.get_sample_value("budget_gateway_journal_lag_seconds") == 0
+
+
+async def test_worker_that_ends_leaves_nothing_behind(
+    redis: Any, pool: asyncpg.Pool, metrics: PumpMetrics
+) -> None:
+    """J3: what it had read it posts, and its name leaves the group."""
+    pump = JournalPump(redis, pool, "w1", metrics)
+    await pump.start()
+    await journal(redis, 100)
+    await read(redis, "w1")
+
+    await pump.finish()
+
+    assert await ledger_total(pool) == 100
+    assert await pending(redis) == 0
+    assert await redis.xinfo_consumers("bg:journal", "ledger") == []
