@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: run test lint bench campaign clean
+.PHONY: run test lint bench sweep campaign clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -35,8 +35,15 @@ bench: $(VENV)/.dev
 	$(VENV)/bin/python -m bench.small
 
 # Ten minutes: the same peers under one caller and under many, with JSON and with streams.
+sweep: $(VENV)/.dev
+	$(VENV)/bin/python -m bench.sweep
+
+# Five minutes: everything is killed under load, and then the books are compared. The same SEED
+# strikes with the same faults.
+SEED ?= 1
+FAULTS ?= 100
 campaign: $(VENV)/.dev
-	$(VENV)/bin/python -m bench.campaign
+	$(VENV)/bin/python -m tests.campaign --seed $(SEED) --faults $(FAULTS)
 
 clean:
 	rm -rf $(VENV)

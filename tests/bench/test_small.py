@@ -1,4 +1,4 @@
-"""The small bench and the campaign run whole with tiny numbers; how fast, no test asks."""
+"""The small bench and the sweep run whole with tiny numbers; how fast, no test asks."""
 
 import os
 import subprocess
@@ -52,9 +52,9 @@ def test_small_bench_measures_every_peer_and_both_scripts() -> None:
     assert found["command"].startswith("python -m bench.small --rounds 1")
 
 
-def test_campaign_measures_every_load() -> None:
+def test_sweep_measures_every_load() -> None:
     """Streams are right and booked too, with one caller and with several."""
-    found = document("bench.campaign", *TINY, "--callers", "1", "6", "--kinds", "sse")
+    found = document("bench.sweep", *TINY, "--callers", "1", "6", "--kinds", "sse")
 
     loads = [(turn["kind"], turn["callers"], turn["peer"]) for turn in found["turns"]]
     assert loads == [("sse", callers, peer) for callers in (1, 6) for peer in PEERS]

@@ -84,6 +84,8 @@ class Program:
         async with httpx.AsyncClient() as client:
 
             async def is_ready() -> bool:
+                # Who starts while a server is away ends; its supervisor starts it again.
+                self.start()
                 try:
                     answer = await client.get(f"http://127.0.0.1:{self.ops_port}/readyz")
                 except httpx.TransportError:

@@ -1,6 +1,6 @@
-"""The campaign: the same peers under one caller and under many, with JSON and with streams.
+"""The sweep: the same peers under one caller and under many, with JSON and with streams.
 
-python -m bench.campaign         # about ten minutes; a table, then one line of JSON
+python -m bench.sweep         # about ten minutes; a table, then one line of JSON
 """
 
 import argparse
@@ -81,7 +81,7 @@ def _leads(groups: Sequence[Sequence[Turn]]) -> Iterator[dict[str, Any]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.campaign", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=__doc__)
     default = Sweep()
     parser.add_argument("--callers", type=int, nargs="+", default=default.callers)
     parser.add_argument("--kinds", nargs="+", choices=default.kinds, default=default.kinds)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
     except FAULTS as error:
         report.progress(str(error))
         return WRONG
-    command = f"python -m bench.campaign {' '.join(arguments)}".strip()
+    command = f"python -m bench.sweep {' '.join(arguments)}".strip()
     report.write({"command": command, **document})
     return 0
 
