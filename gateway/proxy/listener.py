@@ -75,7 +75,8 @@ def bind(host: str, port: int, name: str) -> socket.socket:
         bound.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         bound.close()
-        raise ConfigError(f"{name} {host}:{port} cannot be used: {error}.") from error
+        setting = name.replace("PORT", "HOST") if isinstance(error, socket.gaierror) else name
+        raise ConfigError(f"{setting} {host}:{port} cannot be used: {error}.") from error
     bound.setblocking(False)
     return bound
 

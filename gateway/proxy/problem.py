@@ -26,6 +26,8 @@ class Kind(NamedTuple):
     retry_after_s: int = 0
 
 
+# Emptied, being rebuilt, or of another release: callers cannot mend any of them.
+_NOT_READY = "The budget store is not ready; /readyz of the gateway tells why."
 KINDS: Mapping[str, Kind] = {
     "bad_request": Kind(400, "Bad request"),
     "unauthenticated": Kind(401, "Unauthenticated"),
@@ -151,7 +153,7 @@ def of_refused(refused: Refused, *, node_stands: bool, visible: bool = True) -> 
 def of_key(word: KeyWord, *, node_stands: bool) -> Problem:
     """Return the answer to a key that may not be used."""
     if word == "COLD" and not node_stands:
-        return Problem("store_not_ready", "The budget store is empty until it was rebuilt.")
+        return Problem("store_not_ready", _NOT_READY)
     if word == "AGENT_NOT_ALLOWED":
         return Problem("agent_not_allowed", "This key may not call this agent.")
     if word == "KEY_EXPIRED":
@@ -207,7 +209,7 @@ def of_error(error: GatewayError, charged_microcents: int | None = None) -> Prob
 # What a store or an upstream says about itself may name hosts: callers are told no more than this.
 _DETAILS: Mapping[str, str] = {
     "budget_store_unavailable": "The budget store cannot be used; nothing was spent.",
-    "store_not_ready": "The budget store is empty until it was rebuilt.",
+    "store_not_ready": _NOT_READY,
     "upstream_broken": "The upstream's answer broke off; the call may have run.",
     "upstream_timeout": "The upstream did not answer in time; the call may have run.",
 }

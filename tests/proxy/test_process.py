@@ -128,3 +128,9 @@ def test_address_that_is_not_ours_is_refused() -> None:
     """A host of another machine cannot be bound; the sentence names the setting."""
     with pytest.raises(ConfigError, match=r"GATEWAY_PORT 192\.0\.2\.1:8080"):
         bind("192.0.2.1", 8080, "GATEWAY_PORT")
+
+
+def test_host_without_an_address_names_the_host() -> None:
+    """The port is not what is wrong."""
+    with pytest.raises(ConfigError, match=r"GATEWAY_OPS_HOST no-such-host\.invalid"):
+        bind("no-such-host.invalid", 8080, "GATEWAY_OPS_PORT")
