@@ -33,7 +33,7 @@ from gateway.registry.differences import compare
 from gateway.registry.limits import set_limits
 from gateway.registry.mirror import locked
 from gateway.registry.orgs import add_org
-from gateway.registry.rebuild import rebuild
+from gateway.registry.rebuild import Rebuilt, rebuild
 from tests.registry.rebuilding import (
     AUTHOR,
     CENT,
@@ -172,16 +172,28 @@ async def test_repeat_takes_away_what_was_held_in_between(
     assert await clients.redis.hget("bg:{acme}:spend:total", "org.held") is None
 
 
+async def begun_rebuild(clients: Clients) -> "asyncio.Task[Rebuilt]":
+    """Begin a rebuild, and return it when it has written its marker."""
+    running = asyncio.create_task(rebuild(clients))
+
+    async def begun() -> bool:
+        return bool(await clients.redis.exists(NODE))
+
+    await until(begun, "the rebuild to begin")
+    return running
+
+
 async def test_two_rebuilders_are_one(clients: Clients, pump: JournalPump) -> None:
     """B3: the other one is told in a sentence, and both look at the same epoch afterwards."""
     await clients.redis.flushall()
 
-    ends = await asyncio.gather(rebuild(clients), rebuild(clients), return_exceptions=True)
+    async with locked(clients, "acme"):
+        running = await begun_rebuild(clients)
+        with pytest.raises(ConfigError, match=r"Another rebuild is running; wait for it\."):
+            await rebuild(clients)
+    rebuilt = await running
 
-    refused = [end for end in ends if isinstance(end, ConfigError)]
-    assert len(refused) == 1
-    assert str(refused[0]) == "Another rebuild is running; wait for it."
-    assert await clients.redis.hget(NODE, "ready") == "1"
+    assert await clients.redis.hmget(NODE, "epoch", "ready") == [rebuilt.epoch, "1"]
 
 
 async def test_lock_is_free_again_after_a_rebuild(clients: Clients, pump: JournalPump) -> None:
@@ -270,12 +282,7 @@ async def test_overtaken_rebuild_writes_nothing_more(
     """B4: it stops where the marker is not its own any more; nothing is opened by it."""
     await clients.redis.flushall()
     async with locked(clients, "acme"):
-        running = asyncio.create_task(rebuild(clients))
-
-        async def begun() -> bool:
-            return bool(await clients.redis.exists(NODE))
-
-        await until(begun, "the rebuild to begin")
+        running = await begun_rebuild(clients)
         if what == "marker":
             await clients.redis.hset(NODE, "epoch", "another")
         else:
@@ -292,12 +299,7 @@ async def test_epoch_of_postgres_is_a_fence_too(clients: Clients, pump: JournalP
     """B4: a Redis whose marker still looks right is not written once Postgres has moved on."""
     await clients.redis.flushall()
     async with locked(clients, "acme"):
-        running = asyncio.create_task(rebuild(clients))
-
-        async def begun() -> bool:
-            return bool(await clients.redis.exists(NODE))
-
-        await until(begun, "the rebuild to begin")
+        running = await begun_rebuild(clients)
         await clients.ledger.execute(
             "INSERT INTO node_epoch (epoch, windows, began_ms, cause) "
             "VALUES ('another', 'day,month,total', 0, 'rebuild')"
