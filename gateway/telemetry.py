@@ -142,6 +142,12 @@ class ProxyMetrics:
         self.faults = Counter(
             name("faults"), "Errors nobody expected; each has a log line.", registry=registry
         )
+        self.redone = Counter(
+            name("redone"),
+            "What a Redis that was started again had forgotten: holds and ends told once more.",
+            ["kind"],
+            registry=registry,
+        )
         self._registry_gauges(registry, name)
 
     def _registry_gauges(self, registry: CollectorRegistry, name: Callable[[str], str]) -> None:

@@ -35,6 +35,7 @@ from workers.journal_pump import BLOCK_MS, JournalPump, PumpMetrics
 from workers.limits_watch import LimitsMetrics, watch_forever
 from workers.outbox import OutboxMetrics, deliver_forever
 from workers.reconcile import ReconcileMetrics, reconcile_forever
+from workers.recovery import RecoveryMetrics, recover_forever
 from workers.sweeper import SweeperMetrics, sweep_forever
 
 _log = structlog.get_logger()
@@ -102,7 +103,7 @@ async def work(settings: Settings) -> None:
         loops = {
             "journal_pump": pump.run,
             "timetable": lambda: run_timetable(settings.redis_url, pool),
-            **_loops(Clients(pool, looks), budgets, registry),
+            **_loops(Clients(pool, looks), budgets, connection, registry),
         }
         tasks = [asyncio.create_task(supervised.keep(name, run)) for name, run in loops.items()]
         await stop.wait()
@@ -173,14 +174,22 @@ class Supervisor:
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
 
-def _loops(clients: Clients, budgets: Bookkeeping, registry: CollectorRegistry) -> dict[str, Loop]:
+def _loops(
+    clients: Clients, budgets: Bookkeeping, connection: Connection, registry: CollectorRegistry
+) -> dict[str, Loop]:
     sweeper, outbox = SweeperMetrics(registry), OutboxMetrics(registry)
     limits, differences = LimitsMetrics(registry), ReconcileMetrics(registry)
+    recoveries = RecoveryMetrics(registry)
+
+    def recovery() -> Awaitable[None]:
+        return recover_forever(clients, budgets, lambda: connection.run_id, recoveries)
+
     return {
         "sweeper": lambda: sweep_forever(budgets, sweeper),
         "outbox": lambda: deliver_forever(clients.ledger, budgets, outbox),
         "limits_watch": lambda: watch_forever(clients, limits),
         "reconcile": lambda: reconcile_forever(clients, budgets, differences),
+        "recovery": recovery,
     }
 
 

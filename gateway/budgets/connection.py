@@ -13,7 +13,9 @@ from contextlib import suppress
 from typing import Any
 
 from gateway.budgets.address import Address, tls_context
+from gateway.budgets.doubt import Doubt
 from gateway.budgets.frames import Word
+from gateway.budgets.greeting import greet
 from gateway.budgets.keys import NODE
 from gateway.budgets.mux import Mux
 from gateway.budgets.node import Node, epoch_of, read_node
@@ -31,7 +33,6 @@ _BACKOFF_MAX_S = 1.0
 # A connection that was lost sooner was no success: without this a server that accepts and
 # closes at once would be called without a pause.
 _STEADY_S = 1.0
-_CLIENT_NAME = "budget-gateway"
 _NO_NODE = (
     f"The node marker {NODE} is missing or not ready: run budget-gateway migrate, "
     "or rebuild where Redis has lost its data."
@@ -42,9 +43,12 @@ class Connection:
     """What the gateway asks of Redis, through one socket.
 
     A call never waits for a connection: while there is none it fails at once with
-    StoreUnavailable. ``node`` is the marker as it was last seen, ``epoch`` what it says, and
-    ``skew_ms`` how far this machine's clock was ahead of Redis's then. ``future`` makes a waiter
-    that can be awaited. ``line`` takes packed calls, with the errors of ``submit``.
+    StoreUnavailable. ``node`` is the marker as it was last seen, ``epoch`` what it says,
+    ``admits`` the same node while calls may be admitted, and ``skew_ms`` how far this machine's
+    clock was ahead of Redis's then. ``renewed`` is called when the server was started again or has
+    another epoch, before anything is admitted there; it may queue calls and must not raise.
+    ``future`` makes a waiter that can be awaited. ``line`` takes packed calls, with the errors of
+    ``submit``.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Connection:
         calls_max: int = 10_000,
     ) -> None:
         self.node: Node | None = None
+        self.admits: Node | None = None
         self.epoch = epoch_of(None)
         self.skew_ms: int | None = None
         self._address = address
@@ -70,6 +75,14 @@ class Connection:
         self._tried = asyncio.Event()
         self._trouble = "Redis was not connected yet."
         self._looked_s = 0.0
+        self._doubt = Doubt(b"")
+        self._life: tuple[bytes, str] | None = None
+        self.renewed: Callable[[], None] = lambda: None
+
+    @property
+    def run_id(self) -> bytes:
+        """The run id of the server, which every start of it changes; empty where it is not told."""
+        return self._doubt.run_id
 
     @property
     def connected(self) -> bool:
@@ -168,6 +181,7 @@ class Connection:
         while True:
             began_s = time.monotonic()
             self._use(await self._opened(tls))
+            self._notice_life()
             self._tried.set()
             if self._mux is not None:
                 self._trouble = await self._watch(self._mux)
@@ -188,7 +202,9 @@ class Connection:
                 else:
                     host, port = self._address.host, self._address.port
                     await loop.create_connection(lambda: mux, host, port, ssl=tls)
-                await self._greet(mux)
+                run_id = await greet(mux, self._address, self._scripts)
+                self._doubt = Doubt(run_id)
+                await self._look(mux)
             opened = True
         except (OSError, StoreError, ValueError) as error:
             self._trouble = f"Redis at {self._address} cannot be used: {_said(error)}."
@@ -197,36 +213,6 @@ class Connection:
                 await mux.end(self._trouble)
         mux.set_deadline(self._deadline_s)
         return mux if opened else None
-
-    async def _greet(self, mux: Mux) -> None:
-        address = self._address
-        if address.username:
-            # Also without a password: an ACL may ask none of a user.
-            await mux.send(("AUTH", address.username, address.password))
-        elif address.password:
-            await mux.send(("AUTH", address.password))
-        if address.db:
-            await mux.send(("SELECT", address.db))
-        await _if_allowed(mux.send(("CLIENT", "SETNAME", _CLIENT_NAME)))
-        role = await _if_allowed(mux.send(("ROLE",)))
-        with reading():
-            if role is not None and role[0] != b"master":
-                raise StoreUnavailable("it is a replica, which takes no writes")
-        mux.form = await self._load(mux)
-        await self._look(mux)
-
-    async def _load(self, mux: Mux) -> Form:
-        """Load all scripts; return the form that this server compiles."""
-        try:
-            await _load_all(mux, [script.flagged.text for script in self._scripts])
-        except StoreError as error:
-            # Before Redis 7 the line of flags is a syntax error. Trying needs no permission that
-            # the scripts do not need; asking for the version does.
-            if error.transient or "compiling" not in str(error):
-                raise
-            await _load_all(mux, [script.plain.text for script in self._scripts])
-            return 2
-        return 1
 
     async def _watch(self, mux: Mux) -> str:
         """Look again and again; return why the mux was lost."""
@@ -240,15 +226,15 @@ class Connection:
     async def _look(self, mux: Mux) -> None:
         began_ms = time.time_ns() // 1_000_000
         marker, clock = mux.send(("HGETALL", NODE)), mux.send(("TIME",))
+        fields, trouble = dict[bytes, bytes](), ""
         try:
-            fields = await marker
-            self.node = read_node(dict(zip(fields[::2], fields[1::2], strict=True)))
-            self._trouble = "" if self.node else _NO_NODE
+            words = await marker
+            fields = dict(zip(words[::2], words[1::2], strict=True))
+            node = read_node(fields)
         except StoreUnavailable:
             raise
         except (StoreError, *UNREADABLE) as error:
-            self.node, self._trouble = None, f"The node marker {NODE} cannot be used: {error}"
-        self.epoch = epoch_of(self.node)
+            node, trouble = None, f"The node marker {NODE} cannot be used: {error}"
         answer = await clock
         ended_ms = time.time_ns() // 1_000_000
         with reading():
@@ -256,6 +242,19 @@ class Connection:
             server_ms = int(seconds) * 1000 + int(microseconds) // 1000
         self.skew_ms = (began_ms + ended_ms) // 2 - server_ms
         self._looked_s = time.monotonic()
+        if not trouble:
+            trouble = self._doubt.look(fields, self._looked_s) if node else _NO_NODE
+        self.node, self._trouble = node, trouble
+        self.epoch, self.admits = epoch_of(node), None if trouble else node
+        if mux is self._mux:
+            self._notice_life()
+
+    def _notice_life(self) -> None:
+        """Say so where the server lives another life than it did, before anything is admitted."""
+        if self._mux is not None and self.node is not None:
+            known, self._life = self._life, (self._doubt.run_id, self.epoch)
+            if known is not None and known != self._life:
+                self.renewed()
 
 
 def _said(error: BaseException) -> str:
@@ -274,18 +273,3 @@ class _Down:
     def transmit(self, waiter: Waiter, packed: bytes, source: str | None = None) -> None:
         """Fail the call at once."""
         fail(waiter, StoreUnavailable(self._connection.problem))
-
-
-async def _if_allowed(reply: "asyncio.Future[list[Any]]") -> list[Any] | None:
-    """Return the reply, or None where an ACL or a managed Redis forbids the command."""
-    try:
-        return await reply
-    except StoreError as error:
-        if str(error).startswith(("NOPERM", "ERR unknown command")):
-            return None
-        raise
-
-
-async def _load_all(mux: Mux, texts: Sequence[str]) -> None:
-    for reply in [mux.send(("SCRIPT", "LOAD", text)) for text in texts]:
-        await reply

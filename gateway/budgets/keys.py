@@ -21,7 +21,7 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = (
-    Layout("node", "bg:node", "hash", "migrate, rebuild", True),
+    Layout("node", "bg:node", "hash", "migrate, rebuild, worker", True),
     Layout("limits", "bg:{org}:limits", "hash", "ops, command line, admin API", True),
     Layout("agents", "bg:{org}:agents", "hash", "registry", True),
     Layout("keys", "bg:{org}:keys", "hash", "registry", True),

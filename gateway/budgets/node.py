@@ -1,10 +1,16 @@
 """The node: which Redis this is, what it was told to count, and whether it is set up to keep it."""
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError, NoPermissionError, RedisError, TimeoutError
+from redis.exceptions import (
+    ConnectionError,
+    NoPermissionError,
+    RedisError,
+    TimeoutError,
+    WatchError,
+)
 
 from gateway.budgets.keys import NODE
 from gateway.domain.window import WindowKind
@@ -130,6 +136,32 @@ async def write_marker(redis: Redis, node: Node, *, ready: bool = True) -> None:
             await pipeline.execute()
     except RedisError as error:
         raise _fault(error) from error
+
+
+async def amend_marker(redis: Any, fields: Mapping[str, str], gone: Sequence[str] = ()) -> bool:
+    """Set and take away fields of a node marker that is ready; false where none stands there.
+
+    Also where somebody else has changed it at the same moment: then look again.
+
+    Raises:
+        StoreError: Redis refused, or (StoreUnavailable) cannot be reached.
+    """
+    try:
+        async with redis.pipeline() as pipeline:
+            # A marker that is gone must stay so: a rebuild takes what is there for another's.
+            await pipeline.watch(NODE)
+            if _text(await pipeline.hget(NODE, "ready")) != "1":
+                return False
+            pipeline.multi()
+            pipeline.hset(NODE, mapping=dict(fields))
+            if gone:
+                pipeline.hdel(NODE, *gone)
+            await pipeline.execute()
+    except WatchError:
+        return False
+    except RedisError as error:
+        raise _fault(error) from error
+    return True
 
 
 async def check_server(redis: Redis) -> list[Finding]:

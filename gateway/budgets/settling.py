@@ -29,8 +29,8 @@ Send = Callable[[Settlement, str, Waiter], None]
 class Told(Protocol):
     """Who wants to know the end of a settlement: one of the two is called, once."""
 
-    def ended(self, settlement: Settlement, end: Settled, /) -> None:
-        """Take what Redis has made of it."""
+    def ended(self, settlement: Settlement, end: Settled, seq: int, /) -> None:
+        """Take what Redis has made of it, and the number of that write."""
 
     def failed(self, settlement: Settlement, fault: StoreError, /) -> None:
         """Take why that is not known."""
@@ -67,7 +67,7 @@ class Settling(Struct, eq=False):
             return
         self.is_told = True
         try:
-            self.told.ended(self.settlement, end)
+            self.told.ended(self.settlement, end, reply[3])
         except Exception as error:
             _report(error)
 

@@ -31,6 +31,7 @@ from gateway.errors import StoreError, StoreNotReady
 
 # A proposal can be wrong at a boundary, and once more after a change of zone.
 _ATTEMPTS_LEFT = (2, 1, 0)
+_NO_MARKER = "The store has no node marker; run migrate or rebuild."
 
 
 class Budgets:
@@ -78,12 +79,20 @@ class Budgets:
         return Refused("WINDOW")
 
     def propose(self, org: str, now_ms: int) -> Proposal:
-        """Return the windows to propose for an org at an instant."""
-        node = self.wire.node
+        """Return the windows to propose for an org at an instant.
+
+        Raises:
+            StoreNotReady: nothing may be admitted.
+        """
+        node = self.wire.admits
         # Read anew twice a second, and nearly always the same.
         if node is None or node is not self._proposals_for:
             self._follow(node)
         return self._proposals.current(org, now_ms)
+
+    def begin_again(self, ask: Ask) -> asyncio.Future[Reply]:
+        """Queue a reserve that was answered before, also while nothing new may be admitted."""
+        return self.calls.reserve(ask, self._proposal(ask.org))
 
     def submit_reserve(self, ask: Ask, proposal: Proposal) -> asyncio.Future[Reply]:
         """Queue one reserve with a proposal; the answer may be WINDOW."""
@@ -179,7 +188,7 @@ class Budgets:
             raise replies.unreadable(TypeError(f"{found!r} is no text"))
         # Whoever remembers that an agent is unknown would say so after a rebuild, too.
         if found is None and not await self.is_marked():
-            raise _not_ready()
+            raise StoreNotReady(_NO_MARKER)
         return found
 
     async def is_marked(self) -> bool:
@@ -212,17 +221,17 @@ class Budgets:
     def _follow(self, node: Node | None) -> None:
         """Propose the windows of a node from now on; without one nothing may be asked."""
         if node is None:
-            raise _not_ready()
+            raise StoreNotReady(self.wire.problem or _NO_MARKER)
         if node != self._proposals_for:
             self._proposals = Proposals(node.windows)
         self._proposals_for = node
 
+    def _proposal(self, org: str) -> Proposal:
+        self._follow(self.wire.node)
+        return self._proposals.current(org, time.time_ns() // 1_000_000)
+
     def _packed_now(self, org: str) -> str:
-        return self.propose(org, time.time_ns() // 1_000_000).packed
-
-
-def _not_ready() -> StoreNotReady:
-    return StoreNotReady("The store has no node marker; run migrate or rebuild.")
+        return self._proposal(org).packed
 
 
 def _org_keys(org: str) -> str:
@@ -234,7 +243,7 @@ class _Awaited(Struct, frozen=True, eq=False):
 
     future: asyncio.Future[Settled]
 
-    def ended(self, _: Settlement, end: Settled, /) -> None:
+    def ended(self, _: Settlement, end: Settled, seq: int, /) -> None:
         """Take what Redis has made of it."""
         if not self.future.done():
             self.future.set_result(end)

@@ -29,6 +29,14 @@ class Wire(Protocol):
         """The node marker as it was last seen, None while it is missing."""
 
     @property
+    def admits(self) -> Node | None:
+        """The same marker, None also while nothing may be admitted; ``problem`` says why."""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing may be admitted, as a sentence; empty where something may."""
+
+    @property
     def line(self) -> Line:
         """Where the next call goes; another one may stand there after each turn of the loop."""
 

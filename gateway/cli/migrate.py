@@ -1,14 +1,23 @@
 """The command ``migrate``: the tables of the ledger, and the mark that Redis may be used."""
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated, NamedTuple
 
 import asyncpg
 import typer
+from redis.exceptions import NoPermissionError
 from ulid import ULID
 
 from gateway.budgets.keys import NODE
-from gateway.budgets.node import SCHEMA, Node, read_node, read_windows, write_marker
+from gateway.budgets.node import (
+    SCHEMA,
+    Node,
+    amend_marker,
+    read_node,
+    read_windows,
+    write_marker,
+)
 from gateway.cli import environment, output
 from gateway.cli.clients import open_clients
 from gateway.domain.window import WindowKind
@@ -101,6 +110,10 @@ async def prepare(
         await set_windows(connection, node.epoch, counted)
     if node != known:
         await write_marker(redis, node)
+    if known is None:
+        # Nothing was ever confirmed here that this start of it may have forgotten.
+        with suppress(NoPermissionError):
+            await amend_marker(redis, {"life": (await redis.info("server"))["run_id"]})
     return Prepared(applied, node)
 
 

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from gateway.budgets.address import read_address
 from gateway.budgets.connection import Connection
-from gateway.budgets.node import check_server
+from gateway.budgets.keys import NODE
+from gateway.budgets.node import amend_marker, check_server
 from gateway.budgets.scripts import load_scripts
 from gateway.budgets.verbs import Budgets
-from gateway.errors import ConfigError, StoreUnavailable
+from gateway.errors import ConfigError, StoreError, StoreUnavailable
 from gateway.proxy.admission import Admission, Rules
 from gateway.proxy.agents import Agents
 from gateway.proxy.app import App
@@ -24,6 +26,7 @@ from gateway.proxy.exposure import Exposure
 from gateway.proxy.forward import Forwarding
 from gateway.proxy.listener import Listener, Listening, bind, quiet_server_log, stop
 from gateway.proxy.prices import Prices
+from gateway.proxy.redo import Redo
 from gateway.proxy.reservations import Reservations
 from gateway.proxy.settlements import Settlements
 from gateway.proxy.spool import Spool
@@ -114,6 +117,11 @@ async def _plane(stack: AsyncExitStack, settings: Settings, environ: Mapping[str
     reservations = Reservations(budgets, settlements, metrics)
     reservations.start()
     stack.push_async_callback(reservations.close)
+    redo = Redo(
+        budgets, reservations, settlements, metrics, lambda: _report_loss(settings, connection)
+    )
+    connection.renewed = redo.renewed
+    stack.push_async_callback(redo.close)
     upstreams = Upstreams()
     stack.push_async_callback(upstreams.close)
     exposure = Exposure(budgets, settings.expose_amounts)
@@ -142,6 +150,18 @@ async def _budgets(stack: AsyncExitStack, settings: Settings) -> tuple[Connectio
         _log.warning("redis_setting", finding=str(finding))
     budgets = Budgets(connection, scripts, settings.hold_ttl_ms, settings.journal_entries_max)
     return connection, budgets
+
+
+async def _report_loss(settings: Settings, connection: Connection) -> None:
+    """Note in the marker that this Redis has lost writes, unless a worker has repaired it since."""
+    run_id = connection.run_id.decode()
+    try:
+        async with Redis.from_url(settings.redis_url, decode_responses=True) as redis:
+            if run_id and await redis.hget(NODE, "life") not in (None, run_id):
+                await amend_marker(redis, {"lost": run_id})
+    except (RedisError, StoreError) as error:
+        # It is away again; the next start of it is looked at as well.
+        _log.warning("loss_not_noted", error=str(error))
 
 
 def _watch_clock(stack: AsyncExitStack, connection: Connection, metrics: ProxyMetrics) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple, get_args
 
 import orjson
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from gateway.budgets.keys import NODE, org_key
 from gateway.domain.window import WindowKind
@@ -27,14 +27,15 @@ META_FIELDS = (
     ),
 )
 _KEEP = statement("keep_limits_mirror")
-_READY = ("epoch", "ready")
+_READY = ("epoch", "ready", "life")
 
 
 class LimitsLook(NamedTuple):
     """Limits and meta of some orgs, by their place in ``orgs``.
 
     ``at`` is an instant of Postgres before the look. ``epoch`` is that of the marker, which was
-    ready before and after it; None where it was not, so the hashes may be what a loss left.
+    ready before and after it; None where it was not, or the server was started again and is not
+    compared yet, so the hashes may be what a loss left.
     """
 
     at: datetime
@@ -58,11 +59,14 @@ async def look_at_limits(clients: Clients, orgs: Sequence[str]) -> LimitsLook:
             pipe.hgetall(org_key(org, "limits"))
             pipe.hmget(org_key(org, "meta"), ("schema", *META_FIELDS))
         pipe.hmget(NODE, _READY)
-        before, *found, after = await pipe.execute(raise_on_error=False)
+        pipe.info("server")
+        before, *found, after, server = await pipe.execute(raise_on_error=False)
     for reply in (before, after, *found[::2]):
         if isinstance(reply, RedisError):
             raise reply
-    is_ready = before == after and before[1] == "1"
+    # Where an ACL forbids INFO nobody notices that a server was started again.
+    lives = (None, before[2] if isinstance(server, NoPermissionError) else server["run_id"])
+    is_ready = before == after and before[1] == "1" and before[2] in lives
     meta = [_named(values) for values in found[1::2]]
     return LimitsLook(at, before[0] if is_ready else None, tuple(orgs), found[::2], meta)
 

@@ -142,7 +142,8 @@ class _Rebuilder:
         """Say in the marker that everything is there."""
         async with self._redis.pipeline() as pipe:
             await self._fence(pipe)
-            pipe.hset(NODE, "ready", "1")
+            # No life yet: gateways first hold again what is open, which the ledger does not know.
+            pipe.hset(NODE, mapping={"ready": "1", "life": ""})
             await pipe.execute()
 
     async def _fence(self, pipe: RedisClient) -> None:

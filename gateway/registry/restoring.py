@@ -53,15 +53,7 @@ async def read_content(
     now_ms: int,
 ) -> dict[str, OrgContent]:
     """Return what Redis must hold of some orgs at an instant."""
-    found = {org: OrgContent() for org in orgs}
-    for row in await connection.fetch(_LIMITS, orgs):
-        _read_limits(found[row["org"]], row)
-    for row in await connection.fetch(_AGENTS, orgs):
-        agent, description = agent_entry(row)
-        found[row["org"]].agents[agent] = description
-    for row in await connection.fetch(_KEYS, orgs):
-        digest, record = key_entry(row)
-        found[row["org"]].keys[digest] = record
+    found = await read_registry(connection, orgs)
     windows = [window.partition(":") for window in kept_windows(kinds, now_ms)]
     rows = await connection.fetch(
         _COUNTERS, orgs, [kind for kind, _, _ in windows], [id for _, _, id in windows]
@@ -78,6 +70,22 @@ async def read_content(
         if until_ms == 0 or until_ms > now_ms:
             found[org].spend[window] = fields
             found[org].kept_until_ms[window] = until_ms
+    return found
+
+
+async def read_registry(
+    connection: asyncpg.pool.PoolConnectionProxy, orgs: Sequence[str]
+) -> dict[str, OrgContent]:
+    """Return the same without counters."""
+    found = {org: OrgContent() for org in orgs}
+    for row in await connection.fetch(_LIMITS, orgs):
+        _read_limits(found[row["org"]], row)
+    for row in await connection.fetch(_AGENTS, orgs):
+        agent, description = agent_entry(row)
+        found[row["org"]].agents[agent] = description
+    for row in await connection.fetch(_KEYS, orgs):
+        digest, record = key_entry(row)
+        found[row["org"]].keys[digest] = record
     return found
 
 

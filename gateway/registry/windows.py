@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.budgets.proposals import packed_window
 from gateway.domain.window import Window, WindowKind, window_at
+from gateway.errors import StoreError
 
 _DAY_MS = 86_400_000
 # How long the scripts keep the counters of a window after its end (lua/include/retention.lua).
@@ -24,14 +25,17 @@ def stored_windows(
     """Return the windows that an org's meta says are running; ``total`` runs once an org is known.
 
     A kind whose window has ended, or that was never opened, has none.
+
+    Raises:
+        StoreError: somebody has written bounds that are none.
     """
     found = []
     for kind in kinds:
         if kind == "total" and "schema" in meta:
             found.append(Window("total", "", 0, 0))
-        elif now_ms < int(meta.get(f"{kind}.end", 0)):
-            bounds = int(meta[f"{kind}.start"]), int(meta[f"{kind}.end"])
-            found.append(Window(kind, meta[f"{kind}.id"], *bounds))
+        elif now_ms < (end_ms := _instant(meta, f"{kind}.end")):
+            start_ms = _instant(meta, f"{kind}.start")
+            found.append(Window(kind, meta.get(f"{kind}.id", ""), start_ms, end_ms))
     return tuple(found)
 
 
@@ -40,10 +44,17 @@ def running_windows(
 ) -> tuple[Window, ...]:
     """Return the running window of each kind, or the one that the next call would open."""
     stored = {window.kind: window for window in stored_windows(meta, kinds, now_ms)}
-    ended = {kind: int(meta[f"{kind}.end"]) for kind in kinds if f"{kind}.end" in meta}
+    ended = {kind: _instant(meta, f"{kind}.end") for kind in kinds if f"{kind}.end" in meta}
     return tuple(
         stored.get(kind) or window_at(kind, now_ms, zone, ended.get(kind)) for kind in kinds
     )
+
+
+def _instant(meta: Mapping[str, str], name: str) -> int:
+    text = meta.get(name, "0")
+    if not text.isdecimal():
+        raise StoreError(f"{name} in an org's meta is {text!r}; expected epoch milliseconds.")
+    return int(text)
 
 
 def kept_until(kind: WindowKind, end_ms: int) -> int:

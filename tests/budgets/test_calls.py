@@ -40,6 +40,8 @@ class _Paper:
 
     def __init__(self) -> None:
         self.node: Node | None = None
+        self.admits: Node | None = None
+        self.problem = ""
         self.skew_ms: int | None = 0
         self.epoch = ""
         self.script = Source("", "")

@@ -27,7 +27,7 @@ class _Story:
         assert settlement is SETTLEMENT
         self.sent.append((token, waiter))
 
-    def ended(self, settlement: Settlement, end: Settled, /) -> None:
+    def ended(self, settlement: Settlement, end: Settled, seq: int, /) -> None:
         """Note the end."""
         assert settlement is SETTLEMENT
         self.told.append(end)
@@ -41,7 +41,7 @@ class _Story:
 class _Buggy:
     """Somebody who cannot be told anything."""
 
-    def ended(self, _: Settlement, end: Settled, /) -> None:
+    def ended(self, _: Settlement, end: Settled, seq: int, /) -> None:
         """Fail."""
         raise LookupError(end)
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import shutil
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -100,6 +101,27 @@ async def forget_scripts(world: World, _chance: random.Random) -> None:
             return
 
 
+async def restore_redis(world: World, chance: random.Random) -> None:
+    """Kill Redis and start it again from an older copy of its append-only file."""
+    files, copy = world.redis.folder / "appendonlydir", world.redis.folder / "older"
+    shutil.rmtree(copy, ignore_errors=True)
+    # Copied while it is written, as a snapshot of a disk would be: its last command may be torn.
+    await asyncio.to_thread(shutil.copytree, files, copy)
+    await _gone(chance, 3.0)
+    world.redis.kill()
+    await asyncio.to_thread(shutil.rmtree, files)
+    copy.rename(files)
+    await asyncio.to_thread(world.redis.start)
+
+
+async def empty_redis(world: World, chance: random.Random) -> None:
+    """Take everything out of Redis, and rebuild it of Postgres."""
+    async with Redis.from_url(world.redis.url) as redis:
+        await redis.flushall()
+    await _gone(chance, 1.0)
+    await world.rebuild()
+
+
 FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
@@ -115,3 +137,6 @@ FAULTS: dict[str, Fault] = {
         forget_scripts,
     )
 }
+# After these Redis has forgotten what it had confirmed. What nobody else knows is lost: a hold
+# whose gateway was killed before. So they strike where everything runs and is booked.
+LOSSES: dict[str, Fault] = {fault.__name__: fault for fault in (restore_redis, empty_redis)}

@@ -7,12 +7,12 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.campaign.books import Books, settle_down, settled_books
-from tests.campaign.faults import FAULTS
+from tests.campaign.faults import FAULTS, LOSSES, Fault
 from tests.campaign.load import Load
 from tests.campaign.world import world
 from tests.until import until
@@ -25,6 +25,8 @@ class Plan(NamedTuple):
     faults: int
     callers: int = 16
     answers_between: int = 20
+    # One fault in so many is a loss of what Redis has confirmed; 0 is none.
+    faults_per_loss: int = 8
 
 
 class Played(NamedTuple):
@@ -48,9 +50,12 @@ async def play(plan: Plan, progress: Callable[[str], object]) -> Played:
             load = Load(there, plan.callers, plan.seed)
             for number in range(plan.faults):
                 await _answered(load, plan.answers_between)
-                fault = chance.choice(sorted(FAULTS))
+                table = _table(plan, number)
+                if table is LOSSES:
+                    await settle_down(there)
+                fault = chance.choice(sorted(table))
                 progress(f"{number + 1} {fault} after {len(load.told)} calls")
-                await FAULTS[fault](there, chance)
+                await table[fault](there, chance)
                 struck[fault] += 1
                 # Who starts while Redis is away ends, and is started again by its supervisor.
                 for program in (*there.gateways, there.worker):
@@ -58,8 +63,14 @@ async def play(plan: Plan, progress: Callable[[str], object]) -> Played:
             await settle_down(there)
             await _answered(load, plan.answers_between)
             await load.stop()
-            books = await settled_books(there, load.told)
+            has_lost = any(struck[loss] for loss in LOSSES)
+            books = await settled_books(there, load.told, has_lost=has_lost)
     return Played(plan, time.monotonic() - began_s, struck, books)
+
+
+def _table(plan: Plan, number: int) -> Mapping[str, Fault]:
+    is_loss = plan.faults_per_loss and number % plan.faults_per_loss == plan.faults_per_loss - 1
+    return LOSSES if is_loss else FAULTS
 
 
 async def _answered(load: Load, more: int) -> None:

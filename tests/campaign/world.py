@@ -23,6 +23,7 @@ from gateway.registry.clients import Clients
 from gateway.registry.keys import mint_key
 from gateway.registry.limits import Author
 from gateway.registry.orgs import add_org
+from gateway.registry.rebuild import rebuild
 from tests.campaign.bill import Bill
 from tests.servers import Servers
 from tests.stub_upstream import StubUpstream, stub_upstream
@@ -106,6 +107,15 @@ class World(NamedTuple):
     bill: Bill
     database_url: str
     key: str
+
+    async def rebuild(self) -> None:
+        """Make an emptied Redis again of Postgres."""
+        async with Redis.from_url(self.redis.url, decode_responses=True) as redis:
+            pool = await open_pool(self.database_url)
+            try:
+                await rebuild(Clients(pool, redis))
+            finally:
+                await pool.close()
 
 
 @asynccontextmanager

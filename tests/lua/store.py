@@ -47,7 +47,13 @@ class ClientWire:
         self.client = client
         self.node: Node | None = node
         self.skew_ms: int | None = 0
+        self.problem = ""
         self.form: Form = 1 if flagged else 2
+
+    @property
+    def admits(self) -> Node | None:
+        """The node: nothing is ever in doubt here."""
+        return self.node
 
     @property
     def epoch(self) -> str:

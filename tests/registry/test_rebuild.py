@@ -67,7 +67,10 @@ async def pump(clients: Clients, redis_url: str) -> AsyncIterator[JournalPump]:
 
 async def ready(budgets: Bookkeeping, epoch: str) -> None:
     """Wait until the connection has seen the marker of an epoch."""
-    await until(lambda: budgets.wire.epoch == epoch, "the new epoch to be seen")
+    await until(
+        lambda: budgets.wire.epoch == epoch and not budgets.wire.problem,
+        "the new epoch to be open",
+    )
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))

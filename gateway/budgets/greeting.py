@@ -1,0 +1,69 @@
+"""The greeting: what is said on a new connection before its first call."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.budgets.address import Address
+from gateway.budgets.mux import Mux
+from gateway.budgets.replies import reading
+from gateway.budgets.scripts import Form, Script
+from gateway.errors import StoreError, StoreUnavailable
+
+_CLIENT_NAME = "budget-gateway"
+_RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+
+
+async def greet(mux: Mux, address: Address, scripts: Sequence[Script]) -> bytes:
+    """Log in, load the scripts, and return the run id of the server; empty where it is not told.
+
+    Raises:
+        StoreError: the server refuses, or (StoreUnavailable) is a replica or gone.
+    """
+    if address.username:
+        # Also without a password: an ACL may ask none of a user.
+        await mux.send(("AUTH", address.username, address.password))
+    elif address.password:
+        await mux.send(("AUTH", address.password))
+    if address.db:
+        await mux.send(("SELECT", address.db))
+    await _if_allowed(mux.send(("CLIENT", "SETNAME", _CLIENT_NAME)))
+    role = await _if_allowed(mux.send(("ROLE",)))
+    with reading():
+        if role is not None and role[0] != b"master":
+            raise StoreUnavailable("it is a replica, which takes no writes")
+    mux.form = await _load(mux, scripts)
+    info = await _if_allowed(mux.send(("INFO", "server")))
+    with reading():
+        found = _RUN_ID.search(info) if info is not None else None
+    return found[1] if found else b""
+
+
+async def _load(mux: Mux, scripts: Sequence[Script]) -> Form:
+    """Load all scripts; return the form that this server compiles."""
+    try:
+        await _load_all(mux, [script.flagged.text for script in scripts])
+    except StoreError as error:
+        # Before Redis 7 the line of flags is a syntax error. Trying needs no permission that
+        # the scripts do not need; asking for the version does.
+        if error.transient or "compiling" not in str(error):
+            raise
+        await _load_all(mux, [script.plain.text for script in scripts])
+        return 2
+    return 1
+
+
+async def _if_allowed(reply: "asyncio.Future[Any]") -> Any:
+    """Return the reply, or None where an ACL or a managed Redis forbids the command."""
+    try:
+        return await reply
+    except StoreError as error:
+        if str(error).startswith(("NOPERM", "ERR unknown command")):
+            return None
+        raise
+
+
+async def _load_all(mux: Mux, texts: Sequence[str]) -> None:
+    for reply in [mux.send(("SCRIPT", "LOAD", text)) for text in texts]:
+        await reply

@@ -1,0 +1,150 @@
+"""Redo: what a Redis that was started again may have forgotten is told to it once more.
+
+Its last second may be gone, or more where an older file was restored, or all of it. This process
+knows what it holds and what was confirmed last, and each of these calls is harmless where Redis
+knows it. They are queued before anything else is, so nothing new is admitted in the room of a
+hold that was forgotten.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any
+
+import structlog
+
+from gateway.budgets.keys import org_key
+from gateway.budgets.replies import UNREADABLE, Reply
+from gateway.budgets.verbs import Budgets
+from gateway.domain.reservation import Held, Released, Settled
+from gateway.domain.reservation_id import reserved_ms
+from gateway.errors import StoreError
+from gateway.proxy.reservations import Reservation, Reservations
+from gateway.proxy.settlements import Settlements
+from gateway.proxy.spool import End
+from gateway.telemetry import ProxyMetrics
+
+# The script refuses ids that are older than five minutes; some seconds for a clock that is ahead.
+_HOLD_AGE_MS = 280_000
+# What Redis remembers an end for, less the time that a call may take.
+_END_AGE_MS = 600_000
+_ENDS_PER_STEP = 500
+# What is lost is the end of what was written, so a step that was all known is where that begins.
+_KNOWN = frozenset(("DONE", "DONE_OTHER"))
+
+_log = structlog.get_logger()
+
+
+class Redo:
+    """Tells Redis again what this process has had confirmed.
+
+    ``lost`` is called with nothing but the fact that the sequence of an org went back: Redis has
+    lost what it had confirmed.
+    """
+
+    def __init__(
+        self,
+        budgets: Budgets,
+        reservations: Reservations,
+        settlements: Settlements,
+        metrics: ProxyMetrics,
+        lost: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._budgets = budgets
+        self._reservations = reservations
+        self._settlements = settlements
+        self._metrics = metrics
+        self._lost = lost
+        self._epoch = budgets.wire.epoch
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def renewed(self) -> None:
+        """Queue all of it, at once; the server was started again or has another epoch."""
+        wire, now_ms = self._budgets.wire, time.time_ns() // 1_000_000
+        seen, self._settlements.seen = self._settlements.seen, {}
+        if wire.epoch != self._epoch:
+            # It was rebuilt: that it had lost everything is known.
+            seen, self._epoch = {}, wire.epoch
+        found = [wire.command("HGET", org_key(org, "meta"), "seq") for org in seen]
+        holds = [
+            (reservation, self._budgets.begin_again(reservation.ask))
+            for reservation in self._reservations.open.values()
+            if not _is_older(reservation.ask.id, now_ms - _HOLD_AGE_MS)
+        ]
+        self._spawn(self._compare(seen, found))
+        self._spawn(self._hold_again(holds))
+        self._spawn(self._end_again(now_ms - _END_AGE_MS))
+
+    async def close(self) -> None:
+        """Stop telling."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _compare(
+        self, seen: dict[str, int], found: "list[asyncio.Future[bytes | None]]"
+    ) -> None:
+        replies = await asyncio.gather(*found, return_exceptions=True)
+        has_lost = False
+        for (org, seq), reply in zip(seen.items(), replies, strict=True):
+            if isinstance(reply, BaseException):
+                continue
+            now = int(reply) if reply and reply.isdigit() else 0
+            if now < seq:
+                has_lost = True
+                _log.error("redis_lost_writes", org=org, confirmed_seq=seq, found_seq=now)
+        if has_lost:
+            self._metrics.faults.inc()
+            await self._lost()
+
+    async def _hold_again(self, holds: "list[tuple[Reservation, asyncio.Future[Reply]]]") -> None:
+        for reservation, future in holds:
+            ask = reservation.ask
+            try:
+                outcome = await self._budgets.end_reserve(ask, await future)
+            except (StoreError, *UNREADABLE) as error:
+                # Its settle is counted all the same: the ledger decides, and repairs.
+                _log.warning("hold_not_made_again", reservation_id=ask.id, why=str(error))
+                continue
+            if isinstance(outcome, Held):
+                if outcome.budget:
+                    # Not one that was still there: it may be in other windows.
+                    reservation.held = outcome
+                    self._metrics.redone.labels("hold").inc()
+            elif not reservation.ended:
+                _log.warning("hold_not_made_again", reservation_id=ask.id, why=repr(outcome))
+
+    async def _end_again(self, oldest_ms: int) -> None:
+        forgotten = 0
+        for step in _steps(list(self._settlements.confirmed), oldest_ms):
+            ends = await asyncio.gather(
+                *map(self._settlements.attempt, step), return_exceptions=True
+            )
+            if any(isinstance(end, StoreError) for end in ends):
+                # Gone again: all of it is told to the next one.
+                break
+            new = sum(
+                isinstance(end, (Settled, Released)) and end.status not in _KNOWN for end in ends
+            )
+            self._metrics.redone.labels("end").inc(new)
+            forgotten += new
+            if not new:
+                break
+        if forgotten:
+            _log.error("redis_forgot_ends", ends=forgotten)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _steps(ends: list[End], oldest_ms: int) -> Iterator[list[End]]:
+    """Yield the ends from the youngest to the oldest, some at a time."""
+    for last in range(len(ends), 0, -_ENDS_PER_STEP):
+        some = ends[max(0, last - _ENDS_PER_STEP) : last]
+        yield [end for end in some if not _is_older(end.id, oldest_ms)]
+
+
+def _is_older(reservation_id: str, instant_ms: int) -> bool:
+    return int(reserved_ms(reservation_id)) < instant_ms

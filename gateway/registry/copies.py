@@ -1,0 +1,95 @@
+"""Copies: what Redis has of what Postgres knows, written anew where Redis may have forgotten some.
+
+A key that was revoked in the second that Redis forgot must not open anything again, and a limit
+that was lowered must not be what it was before.
+"""
+
+from collections.abc import Sequence
+
+import orjson
+import structlog
+from ulid import ULID
+
+from gateway.budgets.keys import org_key
+from gateway.domain.window import WindowKind
+from gateway.ledger.alerts import Alert, raise_alerts
+from gateway.registry.clients import Clients
+from gateway.registry.orgs import SCHEMA
+from gateway.registry.restoring import (
+    OrgContent,
+    queue_content,
+    read_content,
+    read_registry,
+)
+
+KIND = "limits_restored"
+_LOCK_ORGS = "SELECT FROM org WHERE org = ANY($1) ORDER BY org FOR NO KEY UPDATE"
+
+_log = structlog.get_logger()
+
+
+async def write_registry(clients: Clients, orgs: Sequence[str]) -> None:
+    """Make keys and agents of some orgs what Postgres says they are."""
+    async with clients.ledger.acquire() as connection, connection.transaction():
+        # Who revokes a key meanwhile writes after this, or was read.
+        await connection.execute(_LOCK_ORGS, orgs)
+        content = await read_registry(connection, orgs)
+        async with clients.redis.pipeline(transaction=True) as pipe:
+            for org, found in content.items():
+                for name, fields in (("agents", found.agents), ("keys", found.keys)):
+                    pipe.delete(org_key(org, name))
+                    if fields:
+                        pipe.hset(org_key(org, name), mapping=fields)
+            await pipe.execute()
+
+
+async def restore_limits(
+    clients: Clients, kinds: Sequence[WindowKind], orgs: Sequence[str]
+) -> list[str]:
+    """Make limits of some orgs what they were when they were seen last; return which differed.
+
+    Only for a Redis that has lost writes: in another one what was set since would be undone. An
+    org that it has forgotten as a whole is there again afterwards.
+    """
+    seconds, _ = await clients.redis.time()
+    async with clients.ledger.acquire() as connection, connection.transaction():
+        await connection.execute(_LOCK_ORGS, orgs)
+        content = await read_content(connection, orgs, kinds, seconds * 1000)
+        async with clients.redis.pipeline(transaction=False) as pipe:
+            for org in orgs:
+                pipe.hgetall(org_key(org, "limits"))
+                pipe.hget(org_key(org, "meta"), "schema")
+            found = await pipe.execute()
+        restored = [
+            (org, limits, bool(mark))
+            for org, limits, mark in zip(orgs, found[::2], found[1::2], strict=True)
+            if content[org].limits and (limits != content[org].limits or not mark)
+        ]
+        for org, limits, is_known in restored:
+            await _restore(clients, org, content[org], is_known=is_known)
+            _log.warning(KIND, org=org, found=limits, restored=content[org].limits)
+        alerts = [_alert(org, limits, content[org]) for org, limits, _ in restored]
+        await raise_alerts(connection, alerts)
+    return [org for org, _, _ in restored]
+
+
+async def _restore(clients: Clients, org: str, content: OrgContent, *, is_known: bool) -> None:
+    key = org_key(org, "limits")
+    async with clients.redis.pipeline(transaction=True) as pipe:
+        pipe.delete(key)
+        if is_known:
+            pipe.hset(key, mapping=content.limits)
+        else:
+            queue_content(pipe, org, content)
+            pipe.hset(org_key(org, "meta"), "schema", SCHEMA)
+        await pipe.execute()
+
+
+def _alert(org: str, found: dict[str, str], content: OrgContent) -> Alert:
+    fields = {
+        name: [found.get(name), content.limits.get(name)]
+        for name in sorted(found.keys() | content.limits.keys())
+        if found.get(name) != content.limits.get(name)
+    }
+    detail: dict[str, object] = {"fields": orjson.dumps(fields).decode()}
+    return Alert(org, KIND, detail, f"{KIND}/{ULID()}")

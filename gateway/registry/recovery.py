@@ -1,0 +1,179 @@
+"""Recovery: a Redis that was started again is made to agree with the ledger before it is used.
+
+It may have forgotten its last second, or more. Gateways tell it again what they know; then what is
+in its journal is booked, credits are told once more, keys and agents are written as Postgres has
+them, and the counters of every org are compared. The ledger is the floor: what differs is repaired.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
+
+import structlog
+from ulid import ULID
+
+from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.budgets.keys import JOURNAL, NODE
+from gateway.budgets.node import amend_marker
+from gateway.domain.window import WindowKind
+from gateway.errors import GatewayError, StoreError, StoreNotReady, StoreUnavailable
+from gateway.ledger.epochs import try_lock_recovery
+from gateway.ledger.sql import statement
+from gateway.registry.clients import Clients
+from gateway.registry.copies import restore_limits, write_registry
+from gateway.registry.differences import is_posted
+from gateway.registry.drift import drifting
+from gateway.registry.mending import mend
+
+_ASK_AGAIN = statement("ask_again")
+_IS_DUE = statement("exists_due_outbox")
+_ORGS = "SELECT org FROM org ORDER BY org"
+_ORGS_PER_STEP = 500
+_SIGN_INTERVAL_S = 0.5
+_POLL_S = 0.05
+_WAIT_S = 30.0
+# A settle that arrives meanwhile makes an org differ that does not.
+_LOOKS = 5
+
+_log = structlog.get_logger()
+
+
+class Recovered(NamedTuple):
+    """What came of it: how many orgs were compared, whose counters were repaired, and whose limits
+    were made again what they had been.
+    """
+
+    orgs: int
+    repaired: tuple[str, ...]
+    restored: tuple[str, ...]
+
+
+async def is_in_doubt(clients: Clients, run_id: str) -> bool:
+    """Return whether the counters of this start of Redis were not compared yet, or are wrong.
+
+    A marker that is not ready is the business of a rebuild.
+    """
+    ready, life, lost = await clients.redis.hmget(NODE, "ready", "life", "lost")
+    return bool(run_id) and ready == "1" and (life != run_id or lost == run_id)
+
+
+async def recover(
+    clients: Clients, budgets: Bookkeeping, run_id: str, learn_s: float
+) -> Recovered | None:
+    """Compare and repair every org, then say in the marker that this start of Redis is good.
+
+    ``learn_s`` is how long gateways have to tell what they know. None where another worker does it.
+
+    Raises:
+        StoreNotReady: the ledger does not catch up, or Redis was started again meanwhile.
+    """
+    async with clients.ledger.acquire() as lock:
+        if not await try_lock_recovery(lock):
+            return None
+        async with _signing(clients, run_id):
+            await asyncio.sleep(learn_s)
+            recovered = await _recovered(clients, budgets, run_id)
+        if not await amend_marker(clients.redis, {"life": run_id}, ("lost", "checking")):
+            raise StoreNotReady("The marker was changed meanwhile; compare again.")
+        return recovered
+
+
+@asynccontextmanager
+async def _signing(clients: Clients, run_id: str) -> AsyncIterator[None]:
+    """Show in the marker that somebody compares, for as long as this block runs."""
+
+    async def sign() -> None:
+        while True:
+            with suppress(StoreError):
+                await amend_marker(clients.redis, {"checking": f"{run_id}/{ULID()}"})
+            await asyncio.sleep(_SIGN_INTERVAL_S)
+
+    task = asyncio.create_task(sign())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _recovered(clients: Clients, budgets: Bookkeeping, run_id: str) -> Recovered:
+    orgs = [row["org"] for row in await clients.ledger.fetch(_ORGS)]
+    await clients.ledger.execute(_ASK_AGAIN)
+    for some in _steps(orgs):
+        await write_registry(clients, some)
+    await _until_booked(clients)
+    differing = await _differing(clients, budgets, orgs)
+    lost = await clients.redis.hget(NODE, "lost") == run_id or any(differing.values())
+    restored = list[str]()
+    for some in _steps(orgs) if lost else ():
+        restored += await restore_limits(clients, _kinds(budgets), some)
+    repaired = set[str]()
+    for _ in range(_LOOKS):
+        if not differing:
+            break
+        for org in differing:
+            if await _is_repaired(clients, budgets, org):
+                repaired.add(org)
+        await _until_told(clients)
+        differing = await _differing(clients, budgets, list(differing))
+    return Recovered(len(orgs), tuple(sorted(repaired)), tuple(restored))
+
+
+async def _differing(
+    clients: Clients, budgets: Bookkeeping, orgs: Sequence[str]
+) -> dict[str, bool]:
+    found = [await drifting(clients, _kinds(budgets), some) for some in _steps(orgs)]
+    return {org: is_behind for some in found for org, is_behind in some.items()}
+
+
+def _kinds(budgets: Bookkeeping) -> Sequence[WindowKind]:
+    if (node := budgets.wire.node) is None:
+        raise StoreNotReady("The store has no node marker; run migrate or rebuild.")
+    return node.windows
+
+
+async def _is_repaired(clients: Clients, budgets: Bookkeeping, org: str) -> bool:
+    try:
+        return bool((await mend(clients, budgets, org, _WAIT_S)).differences)
+    except StoreUnavailable:
+        raise
+    except GatewayError as error:
+        # One org whose counters somebody has damaged must not keep the others closed.
+        _log.error("recovery_failed", org=org, error=str(error))
+        return False
+
+
+async def _until_booked(clients: Clients) -> None:
+    """Wait until the ledger has what is in the journal, and Redis what the ledger asks of it."""
+    last = await clients.redis.xrevrange(JOURNAL, count=1)
+    journal_id = last[0][0] if last else "0-0"
+
+    async def is_booked() -> bool:
+        return await is_posted(clients.redis, journal_id)
+
+    await _until(is_booked, "The ledger has not booked the journal yet")
+    await _until_told(clients)
+
+
+async def _until_told(clients: Clients) -> None:
+    async def is_told() -> bool:
+        return not await clients.ledger.fetchval(_IS_DUE)
+
+    await _until(is_told, "Redis was not told what the ledger asks of it yet")
+
+
+async def _until(holds: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            while True:
+                if await holds():
+                    return
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        raise StoreNotReady(f"{otherwise}, after {_WAIT_S:g} s.") from error
+
+
+def _steps(orgs: Sequence[str]) -> Iterator[Sequence[str]]:
+    for first in range(0, len(orgs), _ORGS_PER_STEP):
+        yield orgs[first : first + _ORGS_PER_STEP]
