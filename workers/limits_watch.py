@@ -49,6 +49,7 @@ async def look(clients: Clients, metrics: LimitsMetrics) -> None:
     rows = await clients.ledger.fetch("SELECT org FROM org ORDER BY org")
     orgs, faults = [row["org"] for row in rows], list[Alert]()
     windows = await deployment_windows(clients)
+    now_s, _ = await clients.redis.time()
     today = datetime.now(UTC).date().isoformat()
     for first in range(0, len(orgs), _ORGS_PER_LOOK):
         some = orgs[first : first + _ORGS_PER_LOOK]
@@ -61,7 +62,7 @@ async def look(clients: Clients, metrics: LimitsMetrics) -> None:
         for org, values, agents in zip(some, seen.limits, found, strict=True):
             faults += [
                 _alert(org, field, today)
-                for field in judged(values, agents, windows)
+                for field in judged(values, agents, windows, now_s)
                 if field.problem is not None
             ]
     metrics.invalid.set(len(faults))

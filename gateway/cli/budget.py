@@ -13,7 +13,11 @@ from gateway.cli import environment, explain, output, standings
 from gateway.cli.author import Actor, author
 from gateway.cli.bookkeeping import open_bookkeeping
 from gateway.cli.clients import open_clients, open_redis
-from gateway.domain.money import cents_from_microcents, microcents_from_cents
+from gateway.domain.money import (
+    AMOUNT_MICROCENTS_MAX,
+    cents_from_microcents,
+    microcents_from_cents,
+)
 from gateway.errors import BadRequest
 from gateway.registry.credits import give_credit
 from gateway.registry.limits import Author
@@ -169,7 +173,9 @@ async def _give(budget: tuple[str, str], amount_microcents: int | None, by: Auth
 def _signed_microcents(cents: str) -> int:
     amount_microcents = microcents_from_cents(cents.removeprefix("-"))
     if not amount_microcents:
+        most = cents_from_microcents(AMOUNT_MICROCENTS_MAX)
         raise BadRequest(
-            f"cents is {cents!r}; expected a number other than 0 with at most 6 decimals."
+            f"cents is {cents!r}; expected a number other than 0 with at most 6 decimals, "
+            f"from -{most} to {most}."
         )
     return -amount_microcents if cents.startswith("-") else amount_microcents

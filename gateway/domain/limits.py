@@ -1,7 +1,7 @@
 """Limits: the fields that operators set, and what a valid value of each looks like."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX, cents_from_microcents, microcents_from_cents
@@ -13,6 +13,9 @@ _SCOPE = re.compile(r"(org|agent\.(?:\*|[A-Za-z0-9_-]{1,48}))\.(.+)")
 _HOLD_TTL_MS = re.compile(r"[1-9][0-9]{0,7}")
 _SHARE = re.compile(r"0\.[0-9]{1,4}|1(?:\.0{1,4})?")
 _UNTIL = re.compile(r"[0-9]{1,11}")
+_OVERRIDE = re.compile(
+    r"(org|agent\.(?:\*|[A-Za-z0-9_-]{1,48}))\.(\w+)\.(override_(?:cents|until))"
+)
 
 
 def check_field(field: str, value: str, windows: Sequence[str]) -> str | None:
@@ -25,6 +28,37 @@ def check_field(field: str, value: str, windows: Sequence[str]) -> str | None:
     if expected is None:
         expected = _scoped(field, value, windows)
     return f"{field} is {value!r}; expected {expected}." if expected else None
+
+
+def check_override(field: str, limits: Mapping[str, str], now_s: int) -> str | None:
+    """Return why an override of these limits does not count at an instant, or None.
+
+    ``field`` is any field; only the amounts and ends of overrides are looked at. An agent's own
+    falls back to that of all agents, as in the scripts.
+    """
+    match = _OVERRIDE.fullmatch(field)
+    if match is None:
+        return None
+    scope, window, part = match.groups()
+    other = "override_until" if part == "override_cents" else "override_cents"
+    others = [
+        value
+        for name, value in limits.items()
+        if (found := _OVERRIDE.fullmatch(name)) is not None
+        and found.groups()[1:] == (window, other)
+        and _may_meet(scope, found[1])
+    ]
+    if not others:
+        return f"{field} is set without {other}; the override is ignored."
+    ends = others if part == "override_cents" else [limits[field]]
+    if not any(_UNTIL.fullmatch(end) and int(end) > now_s for end in ends):
+        return f"{field} is of an override that is over; it is ignored."
+    return None
+
+
+def _may_meet(scope: str, other: str) -> bool:
+    """Say whether settings of both scopes can count for one budget."""
+    return scope == other or ("agent.*" in (scope, other) and "org" not in (scope, other))
 
 
 def _org_wide(field: str, value: str) -> str | None:

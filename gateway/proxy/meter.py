@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.domain.agent import Agent, Dialect
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX, microcents_from_cents
@@ -80,6 +80,7 @@ def meter_of(metering: Metering, head: AnswerHead) -> "Meter":
 class Meter(Struct, eq=False):
     """Meters one answer: its headers, then its body in one piece or as a stream.
 
+    ``has_all_usage`` is false while ``usage`` is only what a stream says at its begin.
     ``reported`` is the cost that the upstream said, ``trusts`` whether one in the body would be
     believed. ``ignored_costs`` counts costs that were reported and that were no cost.
     """
@@ -90,6 +91,7 @@ class Meter(Struct, eq=False):
     pieces: list[bytes] = []
     size: int = 0
     usage: Usage | None = None
+    has_all_usage: bool = False
     model: str | None = None
     trusts: bool = False
     reported: int | None = None
@@ -103,7 +105,10 @@ class Meter(Struct, eq=False):
     @property
     def known(self) -> bool:
         """Whether the cost is certain before the body has come: nothing in it can change it."""
-        return self.reported is not None or self.metering.agent.pricing.mode == "flat"
+        agent = self.metering.agent
+        # Of one that failed the usage decides whether it has cost anything.
+        is_charged = self.status < 400 or agent.charge_errors
+        return self.reported is not None or (agent.pricing.mode == "flat" and is_charged)
 
     def look_for_cost_in_head(self, headers: Mapping[bytes, bytes]) -> None:
         """Take the cost that an upstream which is believed says in its headers, if it does."""
@@ -156,9 +161,9 @@ class Meter(Struct, eq=False):
         if price is not None and model is not None and model != metering.model:
             # The model that answered, where the list knows it; else the one that was asked for.
             price = metering.price_of(model) or price
-        if usage is not None and price is not None:
+        if usage is not None and price is not None and self.has_all_usage:
             return Metered(cost_of(usage, price), "tokens", usage, model, price.id)
-        if self.status < 400 or metering.agent.charge_errors:
+        if self.status < 400 or usage is not None or metering.agent.charge_errors:
             return self._kept(price, is_complete)
         # An answer that failed and tells of no cost has none, unless the agent says otherwise.
         return None
@@ -170,8 +175,14 @@ class Meter(Struct, eq=False):
             return Metered(quote.amount_microcents, "flat", self.usage, self.model)
         if price is None or is_complete or self.events is None:
             return Metered(quote.amount_microcents, "quote", self.usage, self.model)
+        seen_tokens = -(-self.size // BYTES_PER_INPUT_TOKEN)
+        if (told := self.usage) is not None:
+            # The input is known; of the output, what was sent and is not counted yet.
+            output_tokens = max(told.output_tokens, seen_tokens)
+            cost = cost_of(structs.replace(told, output_tokens=output_tokens), price)
+            return Metered(cost, "partial", told, self.model, price.id)
         # The whole quote stands for the input; of the output only what was sent can have cost.
-        seen = cost_of(Usage(0, -(-self.size // BYTES_PER_INPUT_TOKEN), 0), price)
+        seen = cost_of(Usage(0, seen_tokens, 0), price)
         return Metered(max(quote.amount_microcents, seen), "partial", None, self.model, price.id)
 
     def _look(self, data: bytes) -> None:
@@ -190,6 +201,9 @@ class Meter(Struct, eq=False):
             seen = usage_of(usage)
             if seen is not None:
                 self.usage = seen if self.usage is None else merged(self.usage, seen)
+                # Anthropic begins a stream with a message whose output is only begun, too.
+                if told.message is None or told.usage is not None or self.events is None:
+                    self.has_all_usage = True
         if isinstance(model, str) and model:
             self.model = model[:_MODEL_LENGTH_MAX]
         if self.trusts and isinstance(told.usage, ToldUsage):

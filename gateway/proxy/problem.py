@@ -138,7 +138,10 @@ def of_refused(refused: Refused, *, node_stands: bool, visible: bool = True) -> 
             detail = f"This call may cost more than one call of {refused.detail} may."
             return Problem("per_call_limit_exceeded", detail, members)
         case "CONCURRENCY":
-            detail = f"{refused.detail} has {refused.limit} calls in flight, its limit."
+            calls = (
+                f"its limit of {refused.limit} calls" if visible else "all the calls it may have"
+            )
+            detail = f"{refused.detail} has {calls} in flight."
             return Problem("concurrency_limited", detail, {"scope": refused.detail})
         case "RATE":
             detail = f"{refused.detail} has used its calls of this minute."

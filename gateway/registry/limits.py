@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from gateway.budgets.keys import NODE, org_key
-from gateway.domain.limits import check_field
+from gateway.domain.limits import check_field, check_override
 from gateway.errors import BadRequest
 from gateway.ledger.sql import statement
 from gateway.registry.clients import Clients, RedisClient, require_org, require_ready
@@ -156,19 +156,26 @@ async def read_limits(redis: RedisClient, org: str) -> list[LimitField]:
     """Return every field of an org's limits, whoever set it, and what is wrong with it."""
     values: dict[str, str] = await redis.hgetall(org_key(org, "limits"))
     agents = await redis.hkeys(org_key(org, "agents"))
-    return judged(values, agents, await _windows(redis))
+    seconds, _ = await redis.time()
+    return judged(values, agents, await _windows(redis), seconds)
 
 
 def judged(
-    values: Mapping[str, str], agents: Sequence[str], windows: Sequence[str]
+    values: Mapping[str, str], agents: Sequence[str], windows: Sequence[str], now_s: int
 ) -> list[LimitField]:
-    """Return the fields of a limits hash with what is wrong with each.
+    """Return the fields of a limits hash with what is wrong with each at an instant.
 
     What is missing though every call needs it is a field without a value. A field of an agent
-    that is not registered is wrong: it limits nobody.
+    that is not registered is wrong: it limits nobody. So is an override that does not count.
     """
     fields = [
-        LimitField(field, value, check_field(field, value, windows) or _check_agent(field, agents))
+        LimitField(
+            field,
+            value,
+            check_field(field, value, windows)
+            or _check_agent(field, agents)
+            or check_override(field, values, now_s),
+        )
         for field, value in sorted(values.items())
     ]
     if "status" not in values:

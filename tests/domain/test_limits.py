@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.domain.limits import check_field
+from gateway.domain.limits import check_field, check_override
 
 WINDOWS = ["day", "month", "total"]
 GARBAGE = ["nan", "inf", "-1", "0x10", "1e3", "5,000", "", " 5 ", "9" * 20, "1.2.3", "9999999999"]
@@ -68,3 +68,39 @@ def test_misspelt_and_malformed_fields_are_told(field: str, value: str) -> None:
 
     assert problem is not None
     assert problem.startswith(f"{field} is {value!r}; expected ")
+
+
+@pytest.mark.parametrize(
+    ("limits", "wrong"),
+    [
+        ({"org.day.override_cents": "5", "org.day.override_until": "101"}, ""),
+        ({"org.day.override_cents": "5"}, "org.day.override_cents is set without override_until"),
+        ({"org.day.override_until": "101"}, "org.day.override_until is set without override_cents"),
+        (
+            {"org.day.override_cents": "5", "org.day.override_until": "100"},
+            "org.day.override_cents is of an override that is over",
+        ),
+        (
+            {"org.day.override_cents": "5", "org.month.override_until": "101"},
+            "org.day.override_cents is set without override_until",
+        ),
+        # Field by field, as the scripts fall back.
+        ({"agent.a.day.override_cents": "5", "agent.*.day.override_until": "101"}, ""),
+        ({"agent.*.day.override_cents": "5", "agent.a.day.override_until": "101"}, ""),
+        (
+            {"agent.a.day.override_cents": "5", "agent.b.day.override_until": "101"},
+            "agent.a.day.override_cents is set without override_until",
+        ),
+        (
+            {"agent.a.day.override_cents": "5", "org.day.override_until": "101"},
+            "agent.a.day.override_cents is set without override_until",
+        ),
+        ({"org.day.limit_cents": "5", "org.day.mode": "soft"}, ""),
+    ],
+)
+def test_override_that_does_not_count_is_told(limits: dict[str, str], wrong: str) -> None:
+    """At second 100; whoever set it believes in a limit that is not there."""
+    told = [problem for field in limits if (problem := check_override(field, limits, 100))]
+
+    assert (told[0] if told else "").startswith(wrong)
+    assert bool(told) == bool(wrong)

@@ -25,9 +25,15 @@ OPENAI_STREAM = (
     b'data: {"model":"gpt-4o-mini","choices":[],\ndata: "usage":'
     b'{"prompt_tokens":12,"completion_tokens":34}}\n\ndata: [DONE]\n\n'
 )
-ANTHROPIC_STREAM = (
+ANTHROPIC_START = (
     b'event: message_start\r\ndata: {"type":"message_start","message":{"model":'
     b'"claude-3-5-haiku-20241022","usage":{"input_tokens":12,"output_tokens":1}}}\r\n\r\n'
+)
+ANTHROPIC_TEXT = (
+    b'event: content_block_delta\r\ndata: {"type":"content_block_delta",'
+    b'"delta":{"text":"twelve"}}\r\n\r\n'
+)
+ANTHROPIC_STREAM = ANTHROPIC_START + (
     b'event: message_delta\r\ndata: {"type":"message_delta","usage":{"output_tokens":20}}\r\n\r\n'
     b'event: message_delta\r\ndata: {"type":"message_delta","usage":{"output_tokens":34}}\r\n\r\n'
 )
@@ -280,15 +286,56 @@ def test_cost_of_an_untrusted_upstream_is_not_looked_at(mode: str) -> None:
 
 
 def test_broken_stream_is_priced_by_what_was_seen() -> None:
-    """Usage that had come is the cost; without it at least the quote is, and more if more came."""
-    with_usage = meter(agent(), is_stream=True)
-    with_usage.feed(ANTHROPIC_STREAM[:200])
+    """Without usage at least the quote is the cost, and more if more came."""
     without = meter(agent(), is_stream=True)
     without.feed(b"data: {}\n\n" * 10_000)
 
-    first, second = with_usage.result(is_complete=False), without.result(is_complete=False)
+    result = without.result(is_complete=False)
 
-    assert first is not None
-    assert second is not None
-    assert first.usage == Usage(12, 1, 0)
-    assert second == Metered(50_000 * 60, "partial", None, None, "openai/gpt-4o-mini")
+    assert result == Metered(50_000 * 60, "partial", None, None, "openai/gpt-4o-mini")
+
+
+@pytest.mark.parametrize(
+    ("sent", "usage", "microcents", "source"),
+    [
+        # 12 tokens of input at 80 microcents; of output at 400 half as many as bytes were sent.
+        (ANTHROPIC_START, Usage(12, 1, 0), 12 * 80 + 76 * 400, "partial"),
+        (ANTHROPIC_START + ANTHROPIC_TEXT * 9, Usage(12, 1, 0), 12 * 80 + 472 * 400, "partial"),
+        # What the last events say is the output, whatever was sent.
+        (ANTHROPIC_STREAM, Usage(12, 34, 0), 12 * 80 + 34 * 400, "tokens"),
+    ],
+    ids=["begin", "some text", "all but its end"],
+)
+def test_broken_stream_of_anthropic_costs_what_was_sent(
+    sent: bytes, usage: Usage, microcents: int, source: str
+) -> None:
+    """Its first event tells the input, and of the output only that it has begun."""
+    broken = meter(agent(), is_stream=True)
+    broken.feed(sent)
+
+    result = broken.result(is_complete=False)
+
+    assert result is not None
+    assert (result.usage, result.cost_microcents, result.source) == (usage, microcents, source)
+
+
+def test_whole_stream_without_its_last_usage_costs_its_quote() -> None:
+    """Usage that is missing is never zero, nor the one token that its first event tells."""
+    whole = meter(agent(), is_stream=True)
+    whole.feed(ANTHROPIC_START + ANTHROPIC_TEXT)
+
+    result = whole.result()
+
+    assert result is not None
+    assert (result.cost_microcents, result.source) == (QUOTE.amount_microcents, "quote")
+
+
+@pytest.mark.parametrize("mode", ["flat", "reported", "tokens"])
+def test_answer_that_failed_and_tells_usage_is_charged(mode: str) -> None:
+    """It has consumed something; where nothing else says how much, its quote is kept."""
+    failed = metered(agent(mode), orjson.dumps(CHAT), status=500)
+
+    assert failed is not None
+    cost = COST if mode == "tokens" else QUOTE.amount_microcents
+    assert failed.cost_microcents == cost
+    assert metered(agent(mode), b'{"error":{}}', status=500) is None

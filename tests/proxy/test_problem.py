@@ -123,6 +123,17 @@ def test_refusal_has_its_status(
     assert (answer.status, answer.error) == (status, error)
 
 
+def test_number_of_calls_is_told_to_whom_amounts_are() -> None:
+    """``GATEWAY_EXPOSE_AMOUNTS`` hides every number of a scope above the key's."""
+    full = Refused("CONCURRENCY", "org", 3)
+
+    told = problem.of_refused(full, node_stands=True, visible=True)
+    hidden = problem.of_refused(full, node_stands=True, visible=False)
+
+    assert "3" in told.detail
+    assert "3" not in hidden.detail
+
+
 def test_every_refusal_is_answered() -> None:
     """No refusal word is without an answer."""
     for word in get_args(Refusal):

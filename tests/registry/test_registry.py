@@ -164,13 +164,15 @@ async def test_check_tells_what_operators_set_wrong(clients: Clients) -> None:
     """G4: what was set past the command line is found, field by field."""
     await add_org(clients, "acme", "UTC", MONTH, AUTHOR)
     await clients.redis.hset(
-        "bg:{acme}:limits", mapping={"org.day.limit_cent": "5", "on_expiry": "x"}
+        "bg:{acme}:limits",
+        mapping={"org.day.limit_cent": "5", "on_expiry": "x", "org.day.override_cents": "5"},
     )
     await clients.redis.hdel("bg:{acme}:limits", "status", "org.month.limit_cents")
 
     assert set(await check_limits(clients, "acme")) == {
         "org.day.limit_cent",
         "on_expiry",
+        "org.day.override_cents",
         "status",
         "org.<window>.limit_cents",
     }
