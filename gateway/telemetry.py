@@ -37,8 +37,6 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 _RESERVE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 # 600 s is the read timeout of the official SDKs.
 _UPSTREAM_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0)
-# To sort so many at a time costs less than to look for the bucket of each.
-_UNCOUNTED_MAX = 1000
 _SECRETS = frozenset(
     ("authorization", "x-api-key", "budget-key", "cookie", "stripe-signature", "payment-signature")
 )
@@ -53,7 +51,10 @@ def new_registry() -> CollectorRegistry:
 
 
 class Durations(Collector):
-    """A histogram for one event loop, which costs a fifth of one that many threads may share."""
+    """A histogram for one event loop, which costs a fifth of one that many threads may share.
+
+    ``observe`` takes a duration and only keeps it: who observes has to ``count`` now and then.
+    """
 
     def __init__(self, name: str, says: str, bounds_s: Sequence[float]) -> None:
         self._name = name
@@ -63,14 +64,10 @@ class Durations(Collector):
         self._totals = [0] * (len(bounds_s) + 1)
         self._sum_s = 0.0
         self._uncounted_s: list[float] = []
+        self.observe: Callable[[float], None] = self._uncounted_s.append
 
-    def observe(self, seconds: float) -> None:
-        """Take one duration; they are counted when many have come, or when somebody asks."""
-        self._uncounted_s.append(seconds)
-        if len(self._uncounted_s) == _UNCOUNTED_MAX:
-            self._count()
-
-    def _count(self) -> None:
+    def count(self) -> None:
+        """Count what was observed. To sort many takes less than to find the bucket of each."""
         self._uncounted_s.sort()
         for place, bound_s in enumerate((*self._bounds_s, float("inf"))):
             self._totals[place] += bisect_right(self._uncounted_s, bound_s)
@@ -79,29 +76,32 @@ class Durations(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield what Prometheus reads."""
-        self._count()
+        self.count()
         bounds = [*map(floatToGoString, self._bounds_s), "+Inf"]
         buckets = [(says, float(total)) for says, total in zip(bounds, self._totals, strict=True)]
         yield HistogramMetricFamily(self._name, self._says, buckets, self._sum_s)
 
 
 class Tally(Collector):
-    """A counter by one label for one event loop, at a quarter of what a locked one costs."""
+    """A counter by one label for one event loop, at a quarter of what a locked one costs.
+
+    ``counts`` are its numbers by the values of the label.
+    """
 
     def __init__(self, name: str, says: str, label: str) -> None:
         self._name = name
         self._says = says
         self._label = label
-        self._counts: defaultdict[str, int] = defaultdict(int)
+        self.counts: defaultdict[str, int] = defaultdict(int)
 
     def count(self, value: str) -> None:
         """Count one more of a value of the label."""
-        self._counts[value] += 1
+        self.counts[value] += 1
 
     def collect(self) -> Iterator[Metric]:
         """Yield what Prometheus reads."""
         family = CounterMetricFamily(self._name, self._says, labels=[self._label])
-        for value, count in self._counts.items():
+        for value, count in self.counts.items():
             family.add_metric([value], count)
         yield family
 
@@ -149,6 +149,11 @@ class ProxyMetrics:
             registry=registry,
         )
         self._registry_gauges(registry, name)
+
+    def count_durations(self) -> None:
+        """Count what has come since the last time."""
+        self.reserve_seconds.count()
+        self.upstream_seconds.count()
 
     def _registry_gauges(self, registry: CollectorRegistry, name: Callable[[str], str]) -> None:
         self.open_calls = Gauge(name("open_calls"), "Calls that are running.", registry=registry)

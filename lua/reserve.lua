@@ -28,7 +28,6 @@ ARGV     [1]    id                   ULID
          [14]   epoch
          [15]   windows              packed kind:id,... shortest first
          [16]   proposal             packed kind|id|start_ms|end_ms,... the same windows
-         [17..] kinds                of the same windows, one each
 RETURNS  BADARG argument | CLOCK | COLD | UNKNOWN_KEY | KEY_EXPIRED | AGENT_NOT_ALLOWED
          | DONE state quote cost reserved_ms end_ms owner agent | HELD (again) | MISMATCH
          | IDEMPOTENT id body_digest state cost | LIMITS_INVALID field | FROZEN scope
@@ -39,30 +38,31 @@ RETURNS  BADARG argument | CLOCK | COLD | UNKNOWN_KEY | KEY_EXPIRED | AGENT_NOT_
 ]]
 --- @include "clock" "amount" "ask" "key" "answer" "memory" "room" "close" "held" "pack"
 local id, reserved_ms, org, agent, amount_text, asked_ttl_ms, default_ttl_ms, key_digest, owner,
-    body, idem, zone, entries_max, epoch, windows, proposal = unpack(ARGV, 1, 16)
-local meta = redis.call('HMGET', KEYS[2], 'schema', 'now', 'billing_status', 'running', 'until',
+    body, idem, zone, entries_max, epoch, windows, proposal = unpack(ARGV)
+local call, scope, amount = redis.call, 'agent.' .. agent, tonumber(amount_text)
+local meta = call('HMGET', KEYS[2], 'schema', 'now', 'billing_status', 'running', 'until',
     'limits', 'chain')
-local server_ms, stored_ms, scope = time_ms(), tonumber(meta[2]) or 0, 'agent.' .. agent
-local now_ms, amount, packed = math.max(server_ms, stored_ms), tonumber(amount_text), meta[7]
+local server_ms, stored_ms, packed = time_ms(), tonumber(meta[2]) or 0, meta[7]
+local now_ms = stored_ms > server_ms and stored_ms or server_ms
 local refusal, opening, arrivals, seq, chain, rules, limits, entry, may_cross
 if not (is_amount(amount_text) and is_ask(id, reserved_ms, org, agent, asked_ttl_ms, default_ttl_ms,
     owner, body, idem, zone, entries_max, epoch)) then
     --- @include "argument" "bad_ask"
     return answer({'BADARG', bad_ask()}, KEYS[2], nil, server_ms)
 end
-local is_skewed = math.max(stored_ms - server_ms, math.abs(reserved_ms - server_ms)) > 300000
+local is_skewed = stored_ms - server_ms > 300000 or math.abs(reserved_ms - server_ms) > 300000
 local key_found, key_id = find_key(KEYS[3], key_digest, agent, now_ms)
 if is_skewed or not meta[1] or key_found ~= 'OK' then
     key_found = (is_skewed and 'CLOCK') or (not meta[1] and 'COLD') or key_found
     return answer({key_found}, KEYS[2], nil, server_ms)
 end
-local ended, open = redis.call('GET', KEYS[6]), redis.call('HGET', KEYS[4], id)
+local ended, open = call('GET', KEYS[6]), call('HGET', KEYS[4], id)
 if ended or open or idem ~= '' then
     --- @include "hold" "known"
     refusal = known_reservation(ended, open, agent, amount_text, body) or known_key(KEYS[9], idem)
 end
 local is_running = meta[4] == proposal and now_ms < (tonumber(meta[5]) or 0)
-local is_known = is_running and packed and limits_text(KEYS[1], packed) == meta[6]
+local is_known = is_running and packed and limits_text(KEYS[1], windows, packed) == meta[6]
 local has_room, budget, missing, ttl_ms
 if is_known then
     has_room, budget, missing, ttl_ms = room(packed, scope, amount)
@@ -70,7 +70,7 @@ end
 if not has_room then
     --- @include "cents" "places" "fields" "place" "settings" "chain" "rules" "asked" "budget"
     --- @include "limits" "recall"
-    chain, rules, limits = recall(is_known and packed, KEYS[1], scope, now_ms)
+    chain, rules, limits = recall(is_known and packed, KEYS[1], scope, windows, now_ms)
     refusal = refusal or (not chain and {'LIMITS_INVALID', rules})
         or (rules.frozen and {'FROZEN', rules.frozen})
 end
@@ -79,7 +79,7 @@ if not refusal and not is_running then
     --- @include "window" "running"
     refusal, opening = opening_windows(KEYS[2], meta[4], proposal, zone, rules.timezone, now_ms)
 end
-refusal = refusal or (redis.call('XLEN', KEYS[7]) >= entries_max + 0 and {'JOURNAL_FULL'})
+refusal = refusal or (call('XLEN', KEYS[7]) >= entries_max + 0 and {'JOURNAL_FULL'})
 if chain and not refusal then
     --- @include "ceiling" "counters" "broken" "decide" "rate" "traffic" "journal" "notice"
     --- @include "places" "retention" "denial" "verdict"
@@ -94,11 +94,11 @@ end
 ttl_ms = (asked_ttl_ms ~= '0' and asked_ttl_ms) or (chain and rules.ttl_ms) or ttl_ms
 local deadline_ms, warned = digits(now_ms + (ttl_ms or default_ttl_ms)), ''
 -- What was not read so far and is of another type fails here, before any money has moved.
-redis.call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
-seq = redis.call('HINCRBY', KEYS[2], 'seq', '1')
-redis.call('HINCRBY', KEYS[8], scope .. '.open', '1')
+call('ZADD', KEYS[5], deadline_ms, org .. '|' .. id)
+seq = call('HINCRBY', KEYS[2], 'seq', '1')
+call('HINCRBY', KEYS[8], scope .. '.open', '1')
 hold_counters(10, scope .. '.held', amount_text)
-redis.call('HSET', KEYS[4], id, pack_hold(amount_text, owner, agent, key_id, reserved_ms,
+call('HSET', KEYS[4], id, pack_hold(amount_text, owner, agent, key_id, reserved_ms,
     deadline_ms, body, idem, windows))
 if missing or opening or arrivals or idem ~= '' then
     --- @include "places" "retention" "count"
@@ -108,10 +108,10 @@ end
 if not is_known then
     --- @include "opening" "plain" "remember"
     open_windows(KEYS[2], opening, zone, proposal)
-    remember(KEYS[1], KEYS[2], meta, limits, chain, rules)
+    remember(KEYS[1], KEYS[2], meta, limits, chain, rules, windows)
 end
 if now_ms - stored_ms >= 1000 then
-    redis.call('HSET', KEYS[2], 'now', digits(now_ms))
+    call('HSET', KEYS[2], 'now', digits(now_ms))
 end
 if may_cross then
     --- @include "journal" "notice" "crossing"

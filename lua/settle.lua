@@ -30,18 +30,19 @@ WHY      The first write is a delete: before Redis 7, when memory is full, a scr
 ]]
 --- @include "clock" "amount" "spend" "tombstone" "journal"
 local id, reserved_ms, org, agent, cost, windows, idem, epoch, detail = unpack(ARGV)
-local now_ms = time_ms()
-local record = redis.call('HGET', KEYS[3], id) or ''
+local call, now_ms = redis.call, time_ms()
+local record = call('HGET', KEYS[3], id) or ''
 -- As read_hold reads it, but its end is compared: most settles name what is held.
-local quote, owner, payer, body, rest = string.match(record,
-    '^1|(%d+)|(%a+)|([%w_-]+)|%w*|%d+|%d+|(%w*)|()')
-local is_open = rest and is_amount(quote) and string.sub(record, rest) == idem .. '|' .. windows
+local quote, owner, payer, held_ms, body, own_idem, own_windows = string.match(record,
+    '^1|(%d+)|(%a+)|([%w_-]+)|%w*|(%d+)|%d+|(%w*)|(%w*)|(.*)$')
+local is_open = own_windows == windows and own_idem == idem and is_amount(quote)
+local is_named = is_open and held_ms == reserved_ms and payer == agent
 local refusal
 -- Looked at together, because one search costs as much as one argument does; and not again at
 -- what is the same, to the byte, as what is held.
-if not (is_amount(cost) and string.find(reserved_ms .. '|' .. org .. '|' .. agent .. '|' .. epoch,
-    '^%d+|[%w_-]+|[%w_-]+|%w+$') and (is_open
-    or string.find(id .. '|' .. windows .. '|' .. idem, '^%w+|[%w:,_-]+|%w*$'))) then
+if not (is_amount(cost) and string.find(org .. '|' .. epoch, '^[%w_-]+|%w+$') and (is_named
+    or string.find(reserved_ms .. '|' .. agent .. '|' .. id .. '|' .. windows .. '|' .. idem,
+        '^%d+|[%w_-]+|%w+|[%w:,_-]+|%w*$'))) then
     --- @include "argument"
     refusal = {'BADARG', bad_argument({'id', '^%w+$', 'reserved_ms', '^%d+$',
         'org', '^[%w_-]+$', 'agent', '^[%w_-]+$', 'amount_microcents', '^%d+$',
@@ -59,13 +60,13 @@ if refusal then
     return answer(refusal, KEYS[2], nil, now_ms)
 end
 -- A journal of another type fails here, before any money has moved.
-redis.call('XLEN', KEYS[6])
+call('XLEN', KEYS[6])
 
 local scope, held, at_ms = 'agent.' .. payer, '0', digits(now_ms)
-redis.call('ZREM', KEYS[4], org .. '|' .. id)
+call('ZREM', KEYS[4], org .. '|' .. id)
 if is_open then
     held = quote == '0' and quote or '-' .. quote
-    redis.call('HDEL', KEYS[3], id)
+    call('HDEL', KEYS[3], id)
 end
 bury(KEYS[5], 'settled', quote, cost, counted, reserved_ms, at_ms, owner, payer, '')
 if body and idem ~= '' then
@@ -80,7 +81,7 @@ if status ~= 'JOURNALED' then
     add(9, #KEYS, scope, held, counted)
 end
 if is_open then
-    redis.call('HINCRBY', KEYS[7], scope .. '.open', '-1')
+    call('HINCRBY', KEYS[7], scope .. '.open', '-1')
 end
 local over = is_open and cost - quote or 0
 -- What comes after an end grows spent, too: by all that it counts.
@@ -90,5 +91,5 @@ if over > 0 or (not is_open and counted + 0 > 0) then
     note_overage(KEYS[1], KEYS[6], 9, {id = id, org = org, agent = payer,
         reserved_ms = reserved_ms, at_ms = now_ms, windows = windows, epoch = epoch})
 end
-return {status, cost, over > 0 and digits(over) or '0', redis.call('HINCRBY', KEYS[2], 'seq', '1'),
+return {status, cost, over > 0 and digits(over) or '0', call('HINCRBY', KEYS[2], 'seq', '1'),
     now_ms}

@@ -3,14 +3,15 @@
 import hashlib
 import re
 from functools import lru_cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,48}")
 # Key id and secret hold no underscore, so an org that does is still split in one way only.
 _KEY = re.compile(r"bgk_([A-Za-z0-9_-]{1,48})_([0-9A-Za-z]{1,32})_([0-9A-Za-z]{1,128})")
 
 
-class KeyText(NamedTuple):
+class KeyText(Struct, frozen=True, gc=False):
     """A key that has the right form; whether it exists is for the store to say.
 
     ``digest`` is the SHA-256 of the whole key text in lower-case hex. The secret is not kept, so

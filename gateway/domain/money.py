@@ -9,6 +9,7 @@ AMOUNT_MICROCENTS_MAX = 2**53 - 1
 # A half of a fraction: to look it up takes less than to cut it from a text.
 _HALF = 1_000
 _HALVES = tuple(f"{number:03}" for number in range(_HALF))
+_LAST_HALVES = tuple(digits.rstrip("0") for digits in _HALVES)
 # [0-9], not \d: \d also matches the digits of other scripts, which the Lua reader refuses.
 _CENTS = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,6}))?")
 
@@ -36,4 +37,7 @@ def cents_from_microcents(amount_microcents: int) -> str:
     fraction = amount_microcents % MICROCENTS_PER_CENT
     if not fraction:
         return str(whole)
-    return f"{whole}.{_HALVES[fraction // _HALF]}{_HALVES[fraction % _HALF]}".rstrip("0")
+    last = fraction % _HALF
+    if not last:
+        return f"{whole}.{_LAST_HALVES[fraction // _HALF]}"
+    return f"{whole}.{_HALVES[fraction // _HALF]}{_LAST_HALVES[last]}"

@@ -6,6 +6,8 @@ from ipaddress import IPv6Address
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from msgspec import Struct
+
 _PORTS = {"http": 80, "https": 443}
 # Servers differ in whether they decode before they resolve, and in what ends a segment.
 DOT_SEGMENT = re.compile(rb"(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:$|/|\\|;|%2f|%5c|%3b)", re.IGNORECASE)
@@ -20,7 +22,7 @@ class Site(NamedTuple):
     is_tls: bool
 
 
-class Origin(NamedTuple):
+class Origin(Struct, frozen=True):
     """An upstream: its site, what stands in Host, and the path that every path goes below."""
 
     site: Site

@@ -4,8 +4,9 @@ from functools import lru_cache
 
 # The part of an id that says when it was made.
 INSTANT = slice(10)
-# Crockford's base32 leaves out I, L, O and U; int() knows the digits 0-9 and A-V.
-_CROCKFORD = str.maketrans("JKMNPQRSTVWXYZ", "IJKLMNOPQRSTUV")
+# Crockford's base32 leaves out I, L, O and U; int() knows the digits 0-9 and A-V. Of bytes, because
+# to translate a text takes twenty times as long.
+_CROCKFORD = bytes.maketrans(b"JKMNPQRSTVWXYZ", b"IJKLMNOPQRSTUV")
 
 
 def reserved_ms(reservation_id: str) -> bytes:
@@ -16,4 +17,4 @@ def reserved_ms(reservation_id: str) -> bytes:
 @lru_cache(maxsize=1024)
 def instant_ms(characters: str) -> bytes:
     """Return the same of ``INSTANT`` of an id alone, for who asks twice in every call."""
-    return b"%d" % int(characters.translate(_CROCKFORD), 32)
+    return b"%d" % int(characters.encode().translate(_CROCKFORD), 32)

@@ -83,16 +83,20 @@ def _is_anthropic(told: ToldUsage) -> bool:
 
 
 def _openai(read: object, written: object, details: object) -> Usage | None:
-    cached = details.cached_tokens if isinstance(details, ToldDetails) else None
     # None is what was not told.
     written = 0 if written is None else written
-    cached = 0 if cached is None else cached
+    cached = 0 if details is None else _cached(details)
     # A bool is no count, though it is an int.
     if type(read) is not int or type(written) is not int or type(cached) is not int:
         return None
     if 0 <= cached <= read <= _TOKENS_MAX and 0 <= written <= _TOKENS_MAX:
         return Usage(read, written, cached)
     return None
+
+
+def _cached(details: object) -> object:
+    cached = details.cached_tokens if isinstance(details, ToldDetails) else None
+    return 0 if cached is None else cached
 
 
 def _anthropic(told: ToldUsage) -> Usage | None:

@@ -17,7 +17,7 @@ from gateway.proxy.body import UNCHECKED_BYTES_MAX, BodyTooLarge, Receive, read_
 from gateway.proxy.dialect import Tongue
 from gateway.proxy.exposure import Exposure
 from gateway.proxy.head import RequestHead, header_lines
-from gateway.proxy.invocation import Invocation, Target, tongue_of
+from gateway.proxy.invocation import Invocation, Onward, Target, tongue_of
 from gateway.proxy.meter import Metering, PriceOf
 from gateway.proxy.origin import UpstreamHead, request_start
 from gateway.proxy.problem import Problem
@@ -59,7 +59,7 @@ class Rules(NamedTuple):
 
 
 # A call that is known well enough to ask the budgets. A plain tuple: it lives for one line.
-_Understood = tuple[Route, Metering, UpstreamHead, bytes | None]
+_Understood = tuple[Onward, Metering, UpstreamHead, bytes | None]
 
 
 class Admission:
@@ -95,31 +95,40 @@ class Admission:
         if key is None:
             return Declined(problem.unauthenticated(), tongue_of(call))
         try:
-            understood = await self._understand(call, key, receive)
+            understood = self._at_once(call, key) or await self._found(call, key, receive)
             if isinstance(understood, Declined):
                 return await self._told(call, key, understood)
         except StoreError as error:
             return Declined(problem.of_error(error), tongue_of(call))
-        route, metering, head, body = understood
+        onward, metering, head, body = understood
         ask = Ask(call.id, key.org, call.target.agent, metering.quote.amount_microcents, key.digest)
         if call.target.head.idempotency_key:
             ask = _idempotent(ask, call, key, body or b"")
-        caller = Caller(key.key_id, call.target.head.tags)
         try:
-            outcome = await self._reservations.reserve(ask, caller)
+            outcome = await self._reservations.reserve(ask, onward.caller)
             if isinstance(outcome, Reservation):
-                return Admitted(outcome, route, metering, head, body)
+                return Admitted(outcome, onward.route, metering, head, body)
             refusal = await self._problem(outcome, ask)
         except StoreError as error:
             if not error.transient:
                 # Not that Redis is away: a key of another type, or a permission that is missing.
                 _log.error("reserve_failed", org=ask.org, agent=ask.agent, error=str(error))
             refusal = problem.of_error(error)
-        return Declined(refusal, tongue_of(call, route.agent.dialect, body))
+        return Declined(refusal, tongue_of(call, onward.route.agent.dialect, body))
 
-    async def _understand(
+    def _at_once(self, call: Invocation, key: KeyText) -> _Understood | Declined | None:
+        """Understand a call whose body came with its head, where one with this head went before."""
+        onward, body = call.target.onward, call.body
+        if onward is None or body is None or len(body) > self._bytes_at_once:
+            return None
+        if self._agents.known(key.org, call.target.agent) is not onward.route:
+            return None
+        return self._understood(call, key, onward.route, body)
+
+    async def _found(
         self, call: Invocation, key: KeyText, receive: Receive
     ) -> _Understood | Declined:
+        """Find out where any call goes, and read its body where it must be known."""
         target = call.target
         route: Found = self._agents.known(key.org, target.agent)
         if route is None and is_id(target.agent):
@@ -133,14 +142,23 @@ class Admission:
             if isinstance(read, Problem):
                 return Declined(read, tongue_of(call, route.agent.dialect))
             body = read
+        return self._understood(call, key, route, body)
+
+    def _understood(
+        self, call: Invocation, key: KeyText, route: Route, body: bytes | None
+    ) -> _Understood | Declined:
+        """Read what a call can cost, and how it goes on."""
         metering = metering_for(call, route.agent, body, self._price_of)
         if isinstance(metering, Problem):
             return Declined(metering, tongue_of(call, route.agent.dialect, body))
+        onward = call.target.onward
         try:
-            head = _upstream_head(call, route, body)
+            if onward is None or onward.route is not route:
+                onward = call.target.onward = _onward(call.target, key, route)
         except BadRequest as error:
             return Declined(problem.of_error(error), tongue_of(call, route.agent.dialect, body))
-        return route, metering, head, body
+        length = call.body_length if body is None else len(body)
+        return onward, metering, UpstreamHead(onward.method, onward.start, length), body
 
     async def _body(
         self, call: Invocation, key: KeyText, agent: Agent, receive: Receive
@@ -212,14 +230,10 @@ def _unfit(target: Target, route: Found) -> Problem:
     return Problem("unknown_agent", f"There is no agent {target.agent!r}.")
 
 
-def _upstream_head(call: Invocation, route: Route, body: bytes | None) -> UpstreamHead:
-    target = call.target
-    onward = target.onward
-    if onward is None or onward[0] is not route:
-        method, lines = target.method.encode("ascii"), _lines(target.head, route)
-        start = request_start(route.origin, method, target.path, lines)
-        onward = target.onward = route, method, start
-    return UpstreamHead(onward[1], onward[2], call.body_length if body is None else len(body))
+def _onward(target: Target, key: KeyText, route: Route) -> Onward:
+    method, lines = target.method.encode("ascii"), _lines(target.head, route)
+    start = request_start(route.origin, method, target.path, lines)
+    return Onward(route, Caller(key.key_id, target.head.tags), method, start)
 
 
 def _lines(head: RequestHead, route: Route) -> bytes:

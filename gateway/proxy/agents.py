@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 ReadJson = Callable[[str, str], Awaitable[bytes | None]]
 
 
-class Route(NamedTuple):
+class Route(Struct, frozen=True):
     """An agent, where its upstream is, and the headers that go there in place of the caller's.
 
     ``replaced`` are their names; ``is_uncoded`` says that Accept-Encoding is one of them, which

@@ -72,8 +72,9 @@ class App:
                 admitted = (
                     _stopping(call) if self.draining else await self._admission.admit(call, receive)
                 )
-                declined = admitted if isinstance(admitted, Declined) else None
-                if isinstance(admitted, Admitted):
+                if isinstance(admitted, Declined):
+                    declined: Declined | None = admitted
+                else:
                     fault = await self._forwarding.forward(
                         call, admitted, receive, outgoing, began_s
                     )

@@ -33,9 +33,8 @@ class CallerConnection(HttpToolsProtocol):
     allows. uvicorn would drop the body of such a request: Java's client makes the offer by itself.
     """
 
-    # Whether the next byte begins a head, and how much of a body the parser will not see.
+    # Whether the next byte begins a head.
     _at_head = True
-    _body_left = 0
     # What has begun with a head that is not known yet.
     _unknown = b""
     _in_head = True
@@ -52,6 +51,8 @@ class CallerConnection(HttpToolsProtocol):
         # Only an app that takes arrivals has both.
         self._known: KnownHeads[Target] | None = getattr(self.app, "known_heads", None)
         self._runners: Runners | None = getattr(self.app, "runners", None)
+        # How much of a body the parser will not see.
+        self._body_left = 0
         # The one before the last that was parsed, which that one waits for while it runs.
         self._previous: RequestResponseCycle | None = None
         # Rings when what must come next does not come in time: a head, or more of a body.

@@ -1,6 +1,7 @@
 """Cycles: a request on a caller's connection and its answer, as uvicorn runs them."""
 
 import asyncio
+from functools import cached_property
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -8,29 +9,25 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from gateway.proxy.answer_head import AnswerHead
 from gateway.proxy.outgoing import Outgoing
 
-# What waits for more of a body; most come with their head, and nobody ever waits.
-_MADE_WHEN_NEEDED = {"body": bytearray, "message_event": asyncio.Event}
 _CLOSES = b"\r\nconnection: close\r\n"
 
 
 class KnownCycle(RequestResponseCycle, Outgoing):
-    """The cycle of a request whose head was known: only what differs from one to the next is set.
+    """The cycle of a request whose head was known: only what most calls need is set.
 
-    All else has the value that uvicorn gives it for HTTP/1.1 without Expect. It is itself the way
-    to its caller.
+    All has the value that uvicorn gives it for HTTP/1.1 without Expect. It is itself the way to
+    its caller.
     """
 
+    # What hardly any call reads or changes; what an instance has itself is found faster.
     access_log = False
-    disconnected = False
-    keep_alive = True
-    waiting_for_100_continue = False
     response_started = False
-    response_complete = False
     chunked_encoding = None
     expected_content_length = 0
     write = None
-    # Whether a whole answer waits for the event loop to turn.
-    _is_leaving = False
+    # What is for who waits for more of a body; most come with their head, and nobody ever does.
+    body: Any = cached_property(lambda _cycle: bytearray())
+    message_event: Any = cached_property(lambda cycle: cycle.begin_to_wait())
 
     def __init__(self, connection: Any, method: str, *, more_body: bool) -> None:
         self.scope: Any = {"method": method}
@@ -40,23 +37,25 @@ class KnownCycle(RequestResponseCycle, Outgoing):
         self.default_headers = connection.server_state.default_headers
         self.on_response = connection.on_response_complete
         self.more_body = more_body
+        self.disconnected = self.response_complete = self.waiting_for_100_continue = False
+        self.keep_alive = True
+        # Whether a whole answer waits for the event loop to turn, and somebody for more of a body.
+        self._is_leaving = self._is_awaited = False
 
-    def __getattr__(self, name: str) -> Any:
-        """Make what has been missing until somebody needs it."""
-        if name not in _MADE_WHEN_NEEDED:
-            raise AttributeError(name)
-        made = self.__dict__[name] = _MADE_WHEN_NEEDED[name]()
-        return made
+    def begin_to_wait(self) -> asyncio.Event:
+        """Return what rings when more of a body has come, or nothing more will."""
+        self._is_awaited = True
+        return asyncio.Event()
 
-    async def whole(self, head: AnswerHead, lines: bytes, body: bytes) -> None:
-        """Send an answer that is complete, behind all that waits for this event loop to turn."""
+    def leaves(self, head: AnswerHead, lines: bytes, body: bytes) -> bool:
+        """Let it leave, unless it takes the ordinary way."""
         text = _text(self, head, lines, body)
         if text is None:
-            await super().whole(head, lines, body)
-            return
+            return False
         # To come back only to write would cost more than to write.
         self.started = self._is_leaving = True
         self.loop.call_soon(self._leave, text)
+        return True
 
     def finish(self) -> None:
         """Break off an answer that its app has left incomplete, as uvicorn does."""
@@ -69,6 +68,8 @@ class KnownCycle(RequestResponseCycle, Outgoing):
         if not self.keep_alive:
             # So it has been decided since the answer was put together, and its caller must know.
             text = text.replace(b"\r\n", _CLOSES, 1)
+        if self._is_awaited:
+            self.message_event.set()
         _complete(self, text)
 
 
@@ -77,6 +78,7 @@ def write_whole(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, bod
     text = _text(cycle, head, lines, body)
     if text is None:
         return False
+    cycle.message_event.set()
     _complete(cycle, text)
     return True
 
@@ -103,9 +105,6 @@ def _text(cycle: RequestResponseCycle, head: AnswerHead, lines: bytes, body: byt
 def _complete(cycle: RequestResponseCycle, text: bytes) -> None:
     cycle.response_started = cycle.response_complete = True
     cycle.transport.write(text)
-    waited_for = cycle.__dict__.get("message_event")
-    if waited_for is not None:
-        waited_for.set()
     if not cycle.keep_alive:
         cycle.transport.close()
     cycle.on_response()

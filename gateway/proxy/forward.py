@@ -11,7 +11,6 @@ from gateway.domain.breaker import Breaker
 from gateway.errors import BadRequest, UpstreamBroken, UpstreamError, UpstreamUnreachable
 from gateway.proxy import problem
 from gateway.proxy.admission import Admitted
-from gateway.proxy.answer import Answer
 from gateway.proxy.body import BodyTooLarge, CallerLeft, Receive, stream_body
 from gateway.proxy.departure import Departure, Departures
 from gateway.proxy.exposure import Exposure
@@ -59,76 +58,63 @@ class Forwarding:
         Raises:
             CallerLeft: the caller left before its request was complete, or too long ago.
         """
-        departure = self._departures.begin(receive, is_heard=admitted.body is not None)
+        reservation, route, body = admitted.reservation, admitted.route, admitted.body
+        departure = self._departures.begin(receive, is_heard=body is not None)
         try:
-            ask, held = admitted.reservation.ask, admitted.reservation.held
+            ask, held = reservation.ask, reservation.held
             visible = self._exposure.shows_all or await self._exposure.shows(
                 ask.org, ask.key_digest, held.budget
             )
             lines = budget_lines(call.id, ask.org, held, visible=visible)
             sent_s = time.perf_counter()
-            answer = await self._sent(admitted, receive, departure)
-            if isinstance(answer, Problem):
-                return answer
+            breaker = self._breakers.get(route.origin.site) or self._new_breaker(route.origin.site)
+            if breaker.failures and not breaker.admits(time.monotonic()):
+                detail = "The upstream has failed again and again; it is tried from time to time."
+                return Problem("upstream_circuit_open", detail)
+            parts = self._heard(admitted, receive, departure) if body is None else body
+            answer = await self._upstreams.send(
+                route.origin, admitted.head, parts, route.agent.timeouts, reservation.note_sending
+            )
+            if breaker.failures:
+                breaker.succeed()
             upstream_s = time.perf_counter() - sent_s
             self._metrics.upstream_seconds.observe(upstream_s)
             meter = meter_of(admitted.metering, answer.head)
-            reservation = admitted.reservation
             relay = Relay(call, reservation, answer, outgoing, meter, lines, began_s, upstream_s)
             try:
                 return await relay.run()
             finally:
                 if meter.ignored_costs:
                     self._metrics.ignored_costs.inc(meter.ignored_costs)
+        except UpstreamError as error:
+            return self._unanswered(admitted, error)
         except (BadRequest, BodyTooLarge) as error:
             return self._unfit(error)
-        except asyncio.CancelledError:
-            if departure.is_over:
-                raise CallerLeft from None
-            return _stopped(admitted.reservation)
-        finally:
-            self._departures.end(departure)
-            # Whatever was sent has been settled by now.
-            admitted.reservation.release()
-
-    async def _sent(
-        self, admitted: Admitted, receive: Receive, departure: Departure
-    ) -> Answer | Problem:
-        """Send the call; where this gives no answer, the reservation has ended."""
-        reservation, route, body = admitted.reservation, admitted.route, admitted.body
-        breaker = self._breaker(route.origin.site)
-        if breaker.failures and not breaker.admits(time.monotonic()):
-            reservation.release()
-            detail = "The upstream has failed again and again; it is tried from time to time."
-            return Problem("upstream_circuit_open", detail)
-        parts = self._heard(admitted, receive, departure) if body is None else body
-        try:
-            answer = await self._upstreams.send(
-                route.origin, admitted.head, parts, route.agent.timeouts, reservation.note_sending
-            )
-        except UpstreamUnreachable as error:
-            breaker.fail(time.monotonic())
-            reservation.release()
-            return problem.of_error(error)
-        except UpstreamError as error:
-            breaker.fail(time.monotonic())
-            kept = _kept(admitted)
-            reservation.settle(kept, KINDS[error.code].status)
-            return problem.of_error(error, kept.cost_microcents)
-        except (BadRequest, BodyTooLarge, CallerLeft):
+        except CallerLeft:
             # Without its end no upstream takes a request for one.
-            reservation.release()
             raise
-        except BaseException:
+        except BaseException as error:
             # Cancelled, in most cases: what was not sent, or not to its end, certainly did not run.
             if reservation.is_sending and departure.is_heard:
                 reservation.settle(_kept(admitted), 0)
-            else:
-                reservation.release()
-            raise
-        if breaker.failures:
-            breaker.succeed()
-        return answer
+            if not isinstance(error, asyncio.CancelledError):
+                raise
+            if departure.is_over:
+                raise CallerLeft from None
+            return _stopped(reservation)
+        finally:
+            # What may have run has been settled by now.
+            reservation.release()
+            self._departures.end(departure)
+
+    def _unanswered(self, admitted: Admitted, error: UpstreamError) -> Problem:
+        """Return why a call has no answer; charge it where it may have run."""
+        self._breakers[admitted.route.origin.site].fail(time.monotonic())
+        if isinstance(error, UpstreamUnreachable):
+            return problem.of_error(error)
+        kept = _kept(admitted)
+        admitted.reservation.settle(kept, KINDS[error.code].status)
+        return problem.of_error(error, kept.cost_microcents)
 
     async def _heard(
         self, admitted: Admitted, receive: Receive, departure: Departure
@@ -143,10 +129,8 @@ class Forwarding:
             yield part
         departure.is_heard = True
 
-    def _breaker(self, site: Site) -> Breaker:
-        breaker = self._breakers.get(site)
-        if breaker is None:
-            breaker = self._breakers[site] = Breaker()
+    def _new_breaker(self, site: Site) -> Breaker:
+        breaker = self._breakers[site] = Breaker()
         return breaker
 
     def _unfit(self, error: BadRequest | BodyTooLarge) -> Problem:

@@ -10,24 +10,34 @@ from gateway.proxy.agents import Route, voice_of
 from gateway.proxy.dialect import Tongue, rpc_tongue
 from gateway.proxy.head import RequestHead, read_request_head
 from gateway.proxy.ids import new_id
+from gateway.proxy.reservations import Caller
 
 _PREFIX = b"/agents/"
 # Where a connection has read the target itself, in ``extensions`` of the ASGI scope.
 ARRIVAL = "budget.arrival"
 
 
+class Onward(Struct, frozen=True):
+    """How every call with one head goes on to a route: for whom, and how its own head starts."""
+
+    route: Route
+    caller: Caller
+    method: bytes
+    start: bytes
+
+
 class Target(Struct):
     """What a head asks for: an agent, and what of it. ``path`` begins below the agent.
 
-    ``onward`` is how it goes on to a route, as its method and the start of its head: made by
-    whoever sends it there first, and true for as long as the agent has this very route.
+    ``onward`` is made by the first call that was found fit to go on, and true for as long as the
+    agent has this very route: so long nobody need look again at what the head says.
     """
 
     agent: str
     method: str
     path: bytes
     head: RequestHead
-    onward: tuple[Route, bytes, bytes] | None = None
+    onward: Onward | None = None
 
 
 class Arrival(Struct, frozen=True):

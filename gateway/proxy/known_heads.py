@@ -6,7 +6,7 @@ what a request means: llhttp has read the first of them, and equal bytes mean th
 
 from typing import Generic, TypeVar
 
-from gateway.proxy.lengths import LENGTHS
+from gateway.proxy.lengths import LENGTHS, length_of
 
 Meaning = TypeVar("Meaning")
 
@@ -31,7 +31,8 @@ class KnownHeads(Generic[Meaning]):
 
     def __init__(self) -> None:
         self._known: dict[_Head, Meaning] = {}
-        # The last head of those that start alike: to compare with it costs a third of a search.
+        # The last head of those that start alike, behind the digits without the end of their line:
+        # to compare with it costs a third of a search.
         self._latest: dict[bytes, tuple[bytes, bytes, Meaning]] = {}
 
     def find(self, data: bytes) -> tuple[Meaning, int, bytes] | None:
@@ -42,10 +43,15 @@ class KnownHeads(Generic[Meaning]):
         latest = self._latest.get(data[:_START_BYTES])
         if latest is not None:
             before, behind, meaning = latest
-            # Where either is missing, what is left are no digits: they end where it begins.
-            digits, found, rest = data.removeprefix(before).partition(behind)
-            if found and (length := LENGTHS[digits]) is not None:
-                return meaning, length, rest
+            # Where what stands before them is missing, these are no digits.
+            digits, _, others = data.removeprefix(before).partition(_LINE_END)
+            rest = others.removeprefix(behind)
+            if len(rest) < len(others):
+                length = LENGTHS.get(digits)
+                if length is None:
+                    length = length_of(digits)
+                if length is not None:
+                    return meaning, length, rest
         return self._search(data)
 
     def learn(self, data: bytes, meaning: Meaning, lines: int, length: int | None) -> None:
@@ -83,7 +89,8 @@ class KnownHeads(Generic[Meaning]):
         """Compare with this head first, where it has a length."""
         before, behind = head
         if behind:
-            self._latest[before[:_START_BYTES]] = before, behind, meaning
+            lines = behind.removeprefix(_LINE_END)
+            self._latest[before[:_START_BYTES]] = before, lines, meaning
 
 
 def _split(data: bytes) -> tuple[_Head, int, bytes] | None:
@@ -97,7 +104,7 @@ def _split(data: bytes) -> tuple[_Head, int, bytes] | None:
         before, found, stated = text.partition(name)
         if found:
             digits, line_end, others = stated.partition(_LINE_END)
-            length = LENGTHS[digits]
+            length = length_of(digits)
             if length is None:
                 return None
             return (before + name, line_end + others), length, rest

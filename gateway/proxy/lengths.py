@@ -5,19 +5,11 @@ To make a number of digits, or digits of one, takes as long as to compare a whol
 
 _DIGITS_MAX = 15
 _KNOWN = range(8192)
+# Plain ones: a dict that answers for what it does not hold is asked at five times the price.
+DIGITS = {length: b"%d" % length for length in _KNOWN}
+LENGTHS = {digits: length for length, digits in DIGITS.items()}
 
 
-class _Lengths(dict[bytes, int | None]):
-    def __missing__(self, digits: bytes) -> int | None:
-        return int(digits) if digits.isdigit() and len(digits) <= _DIGITS_MAX else None
-
-
-class _Digits(dict[int, bytes]):
-    def __missing__(self, length: int) -> bytes:
-        return b"%d" % length
-
-
-# A length by its digits: None for other bytes, and for too many. And its digits by a length.
-# Both answer for what they do not hold, and do not keep it: others send it.
-DIGITS = _Digits((length, b"%d" % length) for length in _KNOWN)
-LENGTHS = _Lengths((digits, length) for length, digits in DIGITS.items())
+def length_of(digits: bytes) -> int | None:
+    """Return a length by its digits; None for other bytes, and for too many."""
+    return int(digits) if digits.isdigit() and len(digits) <= _DIGITS_MAX else None

@@ -37,11 +37,20 @@ class Outgoing:
         headers = [*head.headers, *headers_in(lines)]
         await self({"type": "http.response.start", "status": head.status, "headers": headers})
 
+    def leaves(self, _head: AnswerHead, _lines: bytes, _body: bytes) -> bool:
+        """Let an answer leave that is complete, behind all that waits for this event loop to turn.
+
+        Say whether it does; else it takes ``whole``, which waits for that turn.
+        """
+        return False
+
     async def whole(self, head: AnswerHead, lines: bytes, body: bytes) -> None:
         """Send an answer that is complete, behind all that waits for this event loop to turn.
 
         Who is cancelled in that moment sends it still: it is paid for, and its call is over.
         """
+        if self.leaves(head, lines, body):
+            return
         self.started = True
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)

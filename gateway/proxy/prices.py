@@ -33,15 +33,15 @@ class Prices:
 
     def __init__(self, now_s: Callable[[], float] = time.time) -> None:
         self._now_s = now_s
-        self._turn_to(now_s() // _FRESH_S)
+        self._turn_to(now_s())
         # The list is read from disk now, and not while the first caller waits.
         self.price_of("gpt-4o")
 
     def price_of(self, model: str) -> Price | None:
         """Return the price of a model, or None where the list does not know it."""
-        minute = self._now_s() // _FRESH_S
-        if minute != self._minute:
-            self._turn_to(minute)
+        now_s = self._now_s()
+        if not self._from_s <= now_s < self._until_s:
+            self._turn_to(now_s)
         try:
             return self._found[model]
         except KeyError:
@@ -55,9 +55,10 @@ class Prices:
         price = self._found[model] = _price(self._at, model)
         return price
 
-    def _turn_to(self, minute: float) -> None:
-        self._minute = minute
-        self._at = datetime.fromtimestamp(minute * _FRESH_S, UTC)
+    def _turn_to(self, now_s: float) -> None:
+        self._from_s = now_s // _FRESH_S * _FRESH_S
+        self._until_s = self._from_s + _FRESH_S
+        self._at = datetime.fromtimestamp(self._from_s, UTC)
         # By the name alone, and what the list does not know too.
         self._found: dict[str, Price | None] = {}
 

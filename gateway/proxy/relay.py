@@ -50,22 +50,20 @@ class Relay(Struct, eq=False):
         """
         try:
             body = self.answer.body
-            pieces: list[bytes] = []
-            if body is None and await self._gather(pieces):
-                body = b"".join(pieces)
             if body is None:
-                await self._send_on(pieces)
-                return None
-            metered = self.meter.result_of(body)
-            self._book(metered)
-            lines = self._lines(_charge(metered))
+                pieces: list[bytes] = []
+                if not await self._gather(pieces):
+                    await self._send_on(pieces)
+                    return None
+                body = b"".join(pieces)
+            lines = self._lines(self._book(self.meter.result_of(body)))
             self.started = True
             # It leaves behind the settle: who has the answer finds it spent.
-            await self.outgoing.whole(self.answer.head, lines, body)
+            if not self.outgoing.leaves(self.answer.head, lines, body):
+                await self.outgoing.whole(self.answer.head, lines, body)
             return None
         except UpstreamError as error:
-            metered = self._end(is_complete=False)
-            fault = problem.of_error(error, _charge(metered))
+            fault = problem.of_error(error, self._end(is_complete=False))
             if self.started:
                 await self._say(fault)
             return fault
@@ -94,7 +92,10 @@ class Relay(Struct, eq=False):
         return True
 
     async def _send_on(self, pieces: list[bytes]) -> None:
-        cost_microcents = _charge(self.meter.result()) if self.meter.known else None
+        cost_microcents = None
+        if self.meter.known:
+            metered = self.meter.result()
+            cost_microcents = metered.cost_microcents if metered else 0
         self.started = True
         lines = self._lines(cost_microcents)
         await self.outgoing.begin(self.answer.head, lines)
@@ -129,26 +130,20 @@ class Relay(Struct, eq=False):
             event = broken_event(fault, Tongue(voice), self.call.id)
             await self.outgoing({"type": "http.response.body", "body": event})
 
-    def _end(self, *, is_complete: bool) -> Metered | None:
-        """End the reservation, once, with what the meter says; return that."""
-        if self.reservation.ended:
-            return None
-        metered = self.meter.result(is_complete)
-        self._book(metered)
-        return metered
+    def _end(self, *, is_complete: bool) -> int:
+        """End the reservation, once, with what the meter says; return what that charges."""
+        return 0 if self.reservation.ended else self._book(self.meter.result(is_complete))
 
-    def _book(self, metered: Metered | None) -> None:
+    def _book(self, metered: Metered | None) -> int:
+        """End the reservation; return what it is charged."""
         if metered is None:
             self.reservation.release()
-        else:
-            self.reservation.settle(metered, self.answer.head.status)
+            return 0
+        self.reservation.settle(metered, self.answer.head.status)
+        return metered.cost_microcents
 
     def _lines(self, cost_microcents: int | None) -> bytes:
         """Return our own headers; the cost where it is known before the head is sent."""
         total_s = time.perf_counter() - self.began_s
         store_s = self.reservation.store_s
         return self.lines + cost_lines(cost_microcents, total_s, store_s, self.upstream_s)
-
-
-def _charge(metered: Metered | None) -> int:
-    return metered.cost_microcents if metered else 0

@@ -36,7 +36,8 @@ def opening(head: UpstreamHead, first: bytes, *, is_all: bool) -> bytes:
     if len(first) != length and (is_all or len(first) > length):
         raise _other_length(length)
     if length or head.method in _EXPECT_BODY:
-        return b"%bcontent-length: %b\r\n\r\n%b" % (head.start, DIGITS[length], first)
+        digits = DIGITS.get(length) or b"%d" % length
+        return b"%bcontent-length: %b\r\n\r\n%b" % (head.start, digits, first)
     return head.start + b"\r\n"
 
 

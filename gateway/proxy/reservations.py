@@ -146,6 +146,7 @@ class Reservations:
     def __init__(self, budgets: Budgets, settlements: Settlements, metrics: ProxyMetrics) -> None:
         self._budgets = budgets
         self.settlements = settlements
+        self._metrics = metrics
         self._observe = metrics.reserve_seconds.observe
         self.open: dict[str, Reservation] = {}
         self._extensions: set[asyncio.Task[None]] = set()
@@ -205,6 +206,7 @@ class Reservations:
         # One look for all calls: a timer for each would cost every short call its share.
         while True:
             await asyncio.sleep(_LOOK_INTERVAL_S)
+            self._metrics.count_durations()
             now_s = time.perf_counter()
             for reservation in list(self.open.values()):
                 if not reservation.ttl_ms:

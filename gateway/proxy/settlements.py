@@ -47,7 +47,7 @@ class Settlements:
         self._send = budgets.calls.settle
         self._spool = spool
         self._metrics = metrics
-        self._count = metrics.settles.count
+        self._counts = metrics.settles.counts
         self._insist_s = insist_s
         self._open: dict[str, End] = {}
         self.confirmed: deque[End] = deque(maxlen=_CONFIRMED_MAX)
@@ -102,8 +102,8 @@ class Settlements:
         if self._closing:
             self._confirmed.set()
         word = result.status
-        self._count(word)
-        if isinstance(result, Released):
+        self._counts[word] += 1
+        if not isinstance(result, Settled):
             return
         # DONE is what a repeat of our own hears.
         if word != "SETTLED" and word != "DONE":

@@ -4,7 +4,7 @@
 -- Above 2^53-1 a Lua number, a double, skips integers.
 local function is_amount(text)
     return text == '0' or (#text <= 16 and string.find(text, '^[1-9]%d*$') ~= nil
-        and tonumber(text) <= 9007199254740991)
+        and (#text < 16 or tonumber(text) <= 9007199254740991))
 end
 
 -- tostring would write 1.2345678901235e+15.

@@ -2,9 +2,11 @@
 
 -- On both scopes of every window, whose keys are the last ones.
 local function hold_counters(first_key, scope_held, amount_text)
+    local call = redis.call
     for at = first_key, #KEYS do
-        redis.call('HINCRBY', KEYS[at], 'org.held', amount_text)
-        redis.call('HINCRBY', KEYS[at], scope_held, amount_text)
+        local spend_key = KEYS[at]
+        call('HINCRBY', spend_key, 'org.held', amount_text)
+        call('HINCRBY', spend_key, scope_held, amount_text)
     end
 end
 

@@ -1,7 +1,7 @@
 -- is_plain: whether limits read the same for every agent and at every instant.
 -- No setting of an agent by name and none that ends; the rarer ones are left out, because room and
 -- recall would have to know them. They know the windows only in the order in which they are asked.
-local function is_plain(texts)
+local function is_plain(texts, windows)
     for at = 1, #texts, 2 do
         local name = texts[at]
         local is_known = name == 'status' or name == 'timezone' or name == 'on_expiry'
@@ -14,8 +14,8 @@ local function is_plain(texts)
         end
     end
     local last, order = 0, {hour = 1, day = 2, week = 3, month = 4, total = 5}
-    for at = 17, #ARGV do
-        local rank = order[ARGV[at]] or 0
+    for kind in string.gmatch(windows, '(%l+):?[%w-]*') do
+        local rank = order[kind] or 0
         if rank <= last then
             return false
         end

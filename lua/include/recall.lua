@@ -1,16 +1,16 @@
 -- recall: chain and rules, as read_limits answers them, of remembered limits if there are any.
 -- Needs limits places.
-local function recall(packed, limits_key, scope, now_ms)
+local function recall(packed, limits_key, scope, windows, now_ms)
     if not packed then
-        return read_limits(limits_key, scope, kinds_from(17), now_ms)
+        return read_limits(limits_key, scope, (places_of(windows)), now_ms)
     end
-    local chain, ttl_ms = {nil, nil, nil, nil}, string.match(packed, '^%d+')
+    local chain, ttl_ms = {nil, nil, nil, nil}, string.match(packed, '%d+$')
     for payer = 1, 2 do
-        local place = #ARGV - 16
-        for org, own in string.gmatch(packed, '(%d*)|(%d*);') do
+        local place = #KEYS - 9
+        for kind, org, own in string.gmatch(packed, '(%l+)|(%d*)|(%d*);') do
             local limit = payer == 1 and org or own
             if limit ~= '' then
-                chain[#chain + 1] = {scope = payer == 1 and 'org' or scope, kind = ARGV[place + 16],
+                chain[#chain + 1] = {scope = payer == 1 and 'org' or scope, kind = kind,
                     place = place, limit = limit + 0, spent = 0, held = 0, credit = 0,
                     available = 0}
             end

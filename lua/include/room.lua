@@ -2,16 +2,16 @@
 -- No more: where three quarters are used, or a counter is no number, decide looks at every budget.
 -- Answers true, the tightest budget or nil, the windows without a key or nil, hold_ttl_ms or nil.
 local function room(packed, scope, amount)
-    local ttl_ms, next_at = string.match(packed, '^(%d*)/()')
+    local call, match, next_at = redis.call, string.match, 1
     local least, tightest, least_own, tightest_own, missing
-    for place = #ARGV - 16, 1, -1 do
-        local org, own, after = string.match(packed, '^(%d*)|(%d*);()', next_at)
-        local key = KEYS[place + 9]
-        local values = own ~= '' and redis.call('HMGET', key, 'org.held', 'org.spent', 'org.credit',
+    for place = #KEYS - 9, 1, -1 do
+        local key, kind, org, own, after = KEYS[place + 9],
+            match(packed, '^(%l+)|(%d*)|(%d*);()', next_at)
+        local values = own ~= '' and call('HMGET', key, 'org.held', 'org.spent', 'org.credit',
             scope .. '.held', scope .. '.spent', scope .. '.credit')
-            or (org ~= '' and redis.call('HMGET', key, 'org.held', 'org.spent', 'org.credit'))
-            or redis.call('HMGET', key, 'org.held', 'org.spent')
-        local held, spent = values[1] or 0, values[2] or 0
+            or (org ~= '' and call('HMGET', key, 'org.held', 'org.spent', 'org.credit'))
+            or call('HMGET', key, 'org.held', 'org.spent')
+        local held, spent = (values[1] or 0) + 0, (values[2] or 0) + 0
         local limit = org ~= '' and org + (values[3] or 0)
         local left = limit and limit - spent - amount - held
         local limit_own = own ~= '' and own + (values[6] or 0)
@@ -22,10 +22,10 @@ local function room(packed, scope, amount)
             return false
         end
         if left and (not least or left < least) then
-            least, tightest = left, place
+            least, tightest = left, kind
         end
         if left_own and (not least_own or left_own < least_own) then
-            least_own, tightest_own = left_own, place
+            least_own, tightest_own = left_own, kind
         end
         if not values[1] then
             missing = missing or {}
@@ -34,7 +34,7 @@ local function room(packed, scope, amount)
         next_at = after
     end
     local is_own = least_own and (not least or least_own < least)
-    local place = is_own and tightest_own or tightest
-    return true, place and {scope = is_own and scope or 'org', kind = ARGV[place + 16],
+    local kind, ttl_ms = is_own and tightest_own or tightest, string.sub(packed, next_at)
+    return true, kind and {scope = is_own and scope or 'org', kind = kind,
         available = is_own and least_own or least}, missing, ttl_ms ~= '' and ttl_ms or nil
 end

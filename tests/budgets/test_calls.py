@@ -144,7 +144,6 @@ def _reserve_words(ask: Ask, proposal: Proposal, epoch: str) -> list[bytes]:
         *(ask.id, INSTANTS[ask.id].decode(), ask.org, ask.agent, ask.amount_microcents),
         *(ask.ttl_ms, 60_000, ask.key_digest, ask.owner, ask.body_digest, ask.idempotency_digest),
         *(proposal.zone, 9, epoch, proposal.packed, proposal.bounds),
-        *(window.partition(":")[0] for window in windows),
     ]
     return [str(word).encode() for word in (len(keys), *keys, *args)]
 
