@@ -300,7 +300,7 @@ def test_broken_stream_is_priced_by_what_was_seen() -> None:
     [
         # 12 tokens of input at 80 microcents; of output at 400 half as many as bytes were sent.
         (ANTHROPIC_START, Usage(12, 1, 0), 12 * 80 + 75 * 400, "partial"),
-        (ANTHROPIC_START + ANTHROPIC_TEXT * 9, Usage(12, 1, 0), 12 * 80 + 471 * 400, "partial"),
+        (ANTHROPIC_START + ANTHROPIC_TEXT * 9, Usage(12, 1, 0), 12 * 80 + 498 * 400, "partial"),
         # What the last events say is the output, whatever was sent.
         (ANTHROPIC_STREAM, Usage(12, 34, 0), 12 * 80 + 34 * 400, "tokens"),
     ],
