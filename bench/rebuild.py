@@ -1,4 +1,4 @@
-"""How long ``rebuild`` takes: an empty Redis made again of a ledger of 10,000 orgs.
+"""How long an empty Redis takes to be made again of a ledger of 10,000 orgs, and to be compared.
 
 ``python -m bench.rebuild [ORGS]`` starts servers of its own and writes one JSON line.
 """
@@ -13,14 +13,20 @@ import asyncpg
 import orjson
 from redis.asyncio import Redis
 
+from gateway.budgets.address import read_address
+from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.budgets.connection import Connection
+from gateway.budgets.scripts import load_scripts
 from gateway.cli.embedded_postgres import EmbeddedPostgres, postgres_folder
 from gateway.cli.embedded_redis import REDIS_OPTIONS, EmbeddedRedis, redis_binary
 from gateway.ledger.migrations import migrate
 from gateway.ledger.pool import open_pool
 from gateway.registry.clients import Clients
 from gateway.registry.rebuild import rebuild
+from gateway.registry.recovery import recover
 
 _ORGS = 10_000
+_DEADLINE_MS, _HOLD_TTL_MS, _JOURNAL_ENTRIES_MAX = 10_000, 60_000, 5_000_000
 # Of each org: an agent, a key, a limit, what it has spent this day and month and in all, and of
 # one in ten a credit.
 _FILL = (
@@ -43,8 +49,11 @@ _FILL = (
 )
 
 
-async def measure(clients: Clients, orgs: int) -> dict[str, object]:
-    """Fill the ledger with orgs and return what one rebuild restored, and how long it took."""
+async def measure(clients: Clients, redis_url: str, orgs: int) -> dict[str, object]:
+    """Fill the ledger with orgs; return what one rebuild restored and how long it took.
+
+    ``recovery_seconds`` is how long the comparison takes that follows each start of Redis.
+    """
     async with clients.ledger.acquire() as connection:
         await connection.execute(_FILL[0].replace("$1", str(orgs)))
         for fill in _FILL[1:]:
@@ -54,7 +63,27 @@ async def measure(clients: Clients, orgs: int) -> dict[str, object]:
     rebuilt = await rebuild(clients)
     seconds = time.monotonic() - began_s
     counts = {"orgs": rebuilt.orgs, "counters": rebuilt.counters, "credits": rebuilt.credits}
-    return {"bench": "rebuild", **counts, "seconds": round(seconds, 2)}
+    recovery_s = await _recovery_s(clients, redis_url)
+    return {
+        "bench": "rebuild",
+        **counts,
+        "seconds": round(seconds, 2),
+        "recovery_seconds": round(recovery_s, 2),
+    }
+
+
+async def _recovery_s(clients: Clients, redis_url: str) -> float:
+    scripts = load_scripts()
+    connection = Connection(read_address(redis_url), scripts, _DEADLINE_MS)
+    await connection.start()
+    try:
+        await connection.tried()
+        budgets = Bookkeeping(connection, scripts, _HOLD_TTL_MS, _JOURNAL_ENTRIES_MAX)
+        began_s = time.monotonic()
+        await recover(clients, budgets, connection.run_id.decode(), 0.0)
+        return time.monotonic() - began_s
+    finally:
+        await connection.close()
 
 
 async def _run(redis_url: str, database_url: str, orgs: int) -> dict[str, object]:
@@ -64,7 +93,7 @@ async def _run(redis_url: str, database_url: str, orgs: int) -> dict[str, object
     pool = await open_pool(database_url)
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         try:
-            return await measure(Clients(pool, redis), orgs)
+            return await measure(Clients(pool, redis), redis_url, orgs)
         finally:
             await pool.close()
 
