@@ -26,6 +26,7 @@ from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.connection import Connection
 from gateway.budgets.scripts import load_scripts
 from gateway.errors import ConfigError, GatewayError, StoreUnavailable
+from gateway.ledger.durability import check_durability
 from gateway.ledger.migrations import ensure_partitions
 from gateway.ledger.pool import open_pool
 from gateway.registry.clients import Clients
@@ -80,6 +81,8 @@ async def work(settings: Settings) -> None:
             stack.callback(loop.remove_signal_handler, number)
         pool = await open_pool(settings.database_url)
         stack.push_async_callback(pool.close)
+        for finding in await check_durability(pool):
+            _log.warning("postgres_setting", finding=finding)
         scripts = load_scripts()
         connection = Connection(read_address(settings.redis_url), scripts, _STORE_DEADLINE_MS)
         await connection.start()

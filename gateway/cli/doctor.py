@@ -16,6 +16,7 @@ from gateway.cli.clients import open_clients, open_ledger, open_redis
 from gateway.cli.healthcheck import ask, ops_port
 from gateway.cli.migrate import node_of
 from gateway.errors import ConfigError, GatewayError, LedgerError, StoreError
+from gateway.ledger.durability import check_durability
 from gateway.ledger.epochs import current_epoch
 from gateway.ledger.migrations import migrations
 from gateway.proxy.listener import bind
@@ -125,6 +126,8 @@ async def _epoch(clients: Clients) -> Check:
 async def _ledger(settings: Settings) -> AsyncGenerator[Check]:
     async with open_ledger(settings) as pool:
         yield Check("postgres", "ok", "Postgres answers.")
+        for finding in await check_durability(pool):
+            yield Check("postgres", "warn", finding)
         yield await _migrations(pool)
 
 
