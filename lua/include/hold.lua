@@ -20,7 +20,7 @@ local function read_end(record)
     local state, quote, actual, counted, reserved_ms, end_ms, owner, agent, windows =
         string.match(record or '',
             '^1|(%a+)|(%d+)|(%d+)|(%-?%d+)|(%d+)|(%d+)|(%a*)|([%w_-]*)|([%w:,_-]*)$')
-    if not (state and is_amount(quote) and is_amount(actual) and #counted <= 16
+    if not (state and is_amount(quote) and is_amount(actual) and #counted <= 17
         and #reserved_ms <= 15 and #end_ms <= 15) then
         return nil
     end

@@ -99,6 +99,21 @@ async def test_late_settle_counts_the_difference(store: Store, cost: int, counte
     assert [entry["counted"] for entry in entries] == [str(cents(counted))]
 
 
+async def test_late_settle_of_a_huge_hold_is_known_again(store: Store) -> None:
+    """S3: the largest difference has a sign and sixteen digits, and its record is read."""
+    await store.limits({"status": "active", "org.month.limit_cents": "9000000000"})
+    ask, held = await store.held(5_000_000_000_000_000)
+    await store.at(60_000)
+    await store.budgets.expire(ORG, WINDOWS, [ask.id])
+
+    late = await store.settle(ask, held, cents(1))
+    again = await store.settle(ask, held, cents(1))
+
+    assert (late.status, again.status) == ("LATE", "DONE")
+    assert await spent(store) == cents(1)
+    assert len(await store.journal("settle")) == 1
+
+
 async def test_settle_after_release_is_charged(store: Store) -> None:
     """S4: a cost that turns up after its release is charged all the same, and told apart."""
     ask, held = await store.held(cents(5))
