@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.registry.clients import Clients
-from gateway.registry.recovery import is_in_doubt, recover
+from gateway.registry.recovery import recover, run_in_doubt
 
 # A gateway takes at most a second to connect again.
 LEARN_S = 1.0
@@ -38,8 +38,9 @@ async def recover_forever(
 ) -> None:
     """Look until cancelled whether Redis was started again. Several workers may."""
     while True:
-        found = run_id().decode()
-        if budgets.wire.node is not None and await is_in_doubt(clients, found):
+        is_marked = budgets.wire.node is not None
+        found = await run_in_doubt(clients, run_id().decode()) if is_marked else ""
+        if found:
             recovered = await recover(clients, budgets, found, learn_s)
             if recovered is not None:
                 changed = bool(recovered.repaired or recovered.restored)

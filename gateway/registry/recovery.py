@@ -49,13 +49,18 @@ class Recovered(NamedTuple):
     restored: tuple[str, ...]
 
 
-async def is_in_doubt(clients: Clients, run_id: str) -> bool:
-    """Return whether the counters of this start of Redis were not compared yet, or are wrong.
+async def run_in_doubt(clients: Clients, run_id: str) -> str:
+    """Return the start of Redis whose counters were not compared yet, or are wrong; or nothing.
 
-    A marker that is not ready is the business of a rebuild.
+    ``run_id`` is empty where the server does not tell it to us; a gateway may still know of a
+    loss. A marker that is not ready is the business of a rebuild.
     """
     ready, life, lost = await clients.redis.hmget(NODE, "ready", "life", "lost")
-    return bool(run_id) and ready == "1" and (life != run_id or lost == run_id)
+    if ready != "1":
+        return ""
+    if not run_id:
+        return str(lost or "")
+    return run_id if life != run_id or lost == run_id else ""
 
 
 async def recover(

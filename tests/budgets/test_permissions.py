@@ -13,7 +13,7 @@ import gateway.budgets
 from gateway.budgets.address import read_address
 from gateway.budgets.changes import Settlement
 from gateway.budgets.connection import Connection
-from gateway.budgets.node import SCHEMA, Node, write_marker
+from gateway.budgets.node import SCHEMA, Node, amend_marker, write_marker
 from gateway.budgets.scripts import load_scripts
 from gateway.budgets.verbs import Budgets
 from gateway.domain.reservation import Ask, Held
@@ -43,10 +43,13 @@ async def test_documented_permissions_suffice(servers: Servers, name: str) -> No
     await connection.tried()
 
     said = await _calls(Budgets(connection, scripts, 60_000, 1_000_000))
+    async with Redis.from_url(url, decode_responses=True) as own:
+        noted = await amend_marker(own, {"lost": "run-1"}, ("checking",))
     problem = connection.problem
     await connection.close()
 
     assert problem == ""
+    assert noted
     assert said == ["Held", "Held", "SETTLED", "Denied", "Held", "RELEASED", "UNKNOWN_KEY", "None"]
 
 

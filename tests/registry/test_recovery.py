@@ -38,7 +38,7 @@ from gateway.registry.keys import mint_key, revoke_key
 from gateway.registry.limits import set_limits
 from gateway.registry.limits_mirror import mirror_limits
 from gateway.registry.orgs import add_org
-from gateway.registry.recovery import Recovered, is_in_doubt, recover
+from gateway.registry.recovery import Recovered, recover, run_in_doubt
 from tests.registry.rebuilding import AUTHOR, CENT, DESCRIPTION, ORGS, post_all, spend
 from tests.until import until
 from workers.journal_pump import JournalPump, PumpMetrics
@@ -109,7 +109,7 @@ async def test_counters_are_what_the_ledger_says(
         await spend(budgets, "acme", "writer", 2 * CENT + 2)
     await post_all(clients, pump)
     await forget(redis_url, before)
-    assert await is_in_doubt(clients, RUN)
+    assert await run_in_doubt(clients, RUN) == RUN
 
     found = await recovered(clients, budgets, pump)
 
@@ -117,7 +117,7 @@ async def test_counters_are_what_the_ledger_says(
     assert await spent(clients.redis, "acme") == str(4 * CENT + 3)
     assert (await compare(clients, budgets, "acme", 5)).differences == ()
     assert await clients.redis.hmget(NODE, "life", "lost", "checking") == [RUN, None, None]
-    assert not await is_in_doubt(clients, RUN)
+    assert await run_in_doubt(clients, RUN) == ""
 
 
 async def test_server_that_has_forgotten_nothing_is_left_as_it_is(
@@ -266,6 +266,27 @@ async def test_limits_seen_meanwhile_are_not_kept(
 
     kept = await clients.ledger.fetchval("SELECT limits FROM limits_mirror WHERE org = 'acme'")
     assert orjson.loads(kept)["org.month.limit_cents"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "marker", "found"),
+    [
+        (RUN, {"life": "run-1"}, RUN),
+        (RUN, {"life": RUN}, ""),
+        (RUN, {"life": RUN, "lost": RUN}, RUN),
+        (RUN, {"life": RUN, "lost": "run-1"}, ""),
+        (RUN, {"life": "run-1", "ready": "0"}, ""),
+        ("", {"life": "run-1"}, ""),
+        ("", {"life": "run-1", "lost": RUN}, RUN),
+    ],
+)
+async def test_start_in_doubt(
+    clients: Clients, run_id: str, marker: dict[str, str], found: str
+) -> None:
+    """R1: one that was not compared, or that has lost something; also where INFO is forbidden."""
+    await clients.redis.hset(NODE, mapping=marker)
+
+    assert await run_in_doubt(clients, run_id) == found
 
 
 async def test_nothing_is_opened_before_the_journal_is_booked(
