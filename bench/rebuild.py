@@ -80,7 +80,7 @@ async def _recovery_s(clients: Clients, redis_url: str) -> float:
         await connection.tried()
         budgets = Bookkeeping(connection, scripts, _HOLD_TTL_MS, _JOURNAL_ENTRIES_MAX)
         began_s = time.monotonic()
-        await recover(clients, budgets, connection.run_id.decode(), 0.0)
+        await recover(clients, budgets, connection.run_id.decode(), 0.0, 0.0)
         return time.monotonic() - began_s
     finally:
         await connection.close()

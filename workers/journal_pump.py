@@ -19,6 +19,9 @@ BLOCK_MS = 1_000
 # Longer than any batch takes: an entry idle for this long belongs to a worker that died.
 CLAIM_IDLE_MS = 30_000
 _CLAIM_EVERY_S = 10.0
+# A pump that has just begun may follow one that has died, or a Redis that has forgotten an
+# acknowledgement of one that is gone: it looks sooner. To post a batch of the living twice is free.
+_BEGUN_S, _BEGUN_IDLE_MS, _BEGUN_EVERY_S = 10.0, 3_000, 1.0
 _TRIM_EVERY_S = 1.0
 
 Batch = list[tuple[str, dict[str, str] | None]]
@@ -76,7 +79,7 @@ class JournalPump:
         self._consumer = consumer
         self._metrics = metrics
         self._claim_idle_ms = claim_idle_ms
-        self._claimed_s = self._trimmed_s = float("-inf")
+        self._claimed_s = self._trimmed_s = self._begun_s = float("-inf")
 
     async def run(self) -> None:
         """Pump until cancelled; any fault of a server is the supervisor's to repeat."""
@@ -86,6 +89,7 @@ class JournalPump:
 
     async def start(self) -> None:
         """Make the group where it is missing, and post what this consumer had left unfinished."""
+        self._begun_s = asyncio.get_running_loop().time()
         # From the first entry on: posting one that was posted before changes nothing.
         try:
             await self._redis.xgroup_create(JOURNAL, JOURNAL_GROUP, id="0", mkstream=True)
@@ -110,9 +114,11 @@ class JournalPump:
         """Post what is new, or wait a second for it; return how many entries were posted."""
         now_s = asyncio.get_running_loop().time()
         posted = 0
-        if now_s - self._claimed_s >= _CLAIM_EVERY_S:
+        is_young = now_s - self._begun_s < _BEGUN_S
+        if now_s - self._claimed_s >= (_BEGUN_EVERY_S if is_young else _CLAIM_EVERY_S):
             self._claimed_s = now_s
-            posted += await self._claim()
+            idle_ms = min(self._claim_idle_ms, _BEGUN_IDLE_MS) if is_young else self._claim_idle_ms
+            posted += await self._claim(idle_ms)
         new = await self._read(">")
         posted += await self._post(new)
         if new:
@@ -124,10 +130,10 @@ class JournalPump:
             await self._trim()
         return posted
 
-    async def _claim(self) -> int:
+    async def _claim(self, idle_ms: int) -> int:
         # Only the ids: what was claimed is then read like everything else that is pending here.
         await self._redis.xautoclaim(
-            JOURNAL, JOURNAL_GROUP, self._consumer, self._claim_idle_ms, count=_BATCH, justid=True
+            JOURNAL, JOURNAL_GROUP, self._consumer, idle_ms, count=_BATCH, justid=True
         )
         return await self._finish_own()
 

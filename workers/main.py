@@ -36,7 +36,7 @@ from workers.journal_pump import BLOCK_MS, JournalPump, PumpMetrics
 from workers.limits_watch import LimitsMetrics, watch_forever
 from workers.outbox import OutboxMetrics, deliver_forever
 from workers.reconcile import ReconcileMetrics, reconcile_forever
-from workers.recovery import RecoveryMetrics, recover_forever
+from workers.recovery import Recovery, RecoveryMetrics
 from workers.sweeper import SweeperMetrics, sweep_forever
 
 _log = structlog.get_logger()
@@ -182,17 +182,13 @@ def _loops(
 ) -> dict[str, Loop]:
     sweeper, outbox = SweeperMetrics(registry), OutboxMetrics(registry)
     limits, differences = LimitsMetrics(registry), ReconcileMetrics(registry)
-    recoveries = RecoveryMetrics(registry)
-
-    def recovery() -> Awaitable[None]:
-        return recover_forever(clients, budgets, lambda: connection.run_id, recoveries)
-
+    recovery = Recovery(clients, budgets, lambda: connection.run_id, RecoveryMetrics(registry))
     return {
         "sweeper": lambda: sweep_forever(budgets, sweeper),
         "outbox": lambda: deliver_forever(clients.ledger, budgets, outbox),
         "limits_watch": lambda: watch_forever(clients, limits),
         "reconcile": lambda: reconcile_forever(clients, budgets, differences),
-        "recovery": recovery,
+        "recovery": recovery.run,
     }
 
 

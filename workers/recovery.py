@@ -12,6 +12,9 @@ from gateway.registry.recovery import recover, run_in_doubt
 
 # A gateway takes at most a second to connect again.
 LEARN_S = 1.0
+# So long gateways wait for a start of Redis that has lost nothing as far as anybody knows: a ledger
+# that cannot book now must not keep them closed.
+PATIENCE_S = 6.0
 _EVERY_S = 0.25
 
 _log = structlog.get_logger()
@@ -29,21 +32,43 @@ class RecoveryMetrics:
         )
 
 
-async def recover_forever(
-    clients: Clients,
-    budgets: Bookkeeping,
-    run_id: Callable[[], bytes],
-    metrics: RecoveryMetrics,
-    learn_s: float = LEARN_S,
-) -> None:
-    """Look until cancelled whether Redis was started again. Several workers may."""
-    while True:
-        is_marked = budgets.wire.node is not None
-        found = await run_in_doubt(clients, run_id().decode()) if is_marked else ""
-        if found:
-            recovered = await recover(clients, budgets, found, learn_s)
-            if recovered is not None:
-                changed = bool(recovered.repaired or recovered.restored)
-                metrics.recoveries.labels("repaired" if changed else "agrees").inc()
-                _log.warning("redis_compared", run_id=found, **recovered._asdict())
-        await asyncio.sleep(_EVERY_S)
+class Recovery:
+    """Looks whether Redis was started again, and compares it. Several workers may."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        budgets: Bookkeeping,
+        run_id: Callable[[], bytes],
+        metrics: RecoveryMetrics,
+        learn_s: float = LEARN_S,
+    ) -> None:
+        self._clients = clients
+        self._budgets = budgets
+        self._run_id = run_id
+        self._metrics = metrics
+        self._learn_s = learn_s
+        # The start of Redis that was in doubt last, and until when gateways wait for us.
+        self._found, self._until_s = "", 0.0
+
+    async def run(self) -> None:
+        """Look until cancelled; any fault of a server is the supervisor's to repeat."""
+        while True:
+            await self._look()
+            await asyncio.sleep(_EVERY_S)
+
+    async def _look(self) -> None:
+        if self._budgets.wire.node is None:
+            return
+        found = await run_in_doubt(self._clients, self._run_id().decode())
+        if not found:
+            return
+        now_s = asyncio.get_running_loop().time()
+        if found != self._found:
+            self._found, self._until_s = found, now_s + PATIENCE_S
+        sign_s = self._until_s - now_s
+        recovered = await recover(self._clients, self._budgets, found, self._learn_s, sign_s)
+        if recovered is not None:
+            changed = bool(recovered.repaired or recovered.restored)
+            self._metrics.recoveries.labels("repaired" if changed else "agrees").inc()
+            _log.warning("redis_compared", run_id=found, **recovered._asdict())

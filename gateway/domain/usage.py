@@ -59,6 +59,11 @@ def usage_of(told: ToldUsage) -> Usage | None:
     return _openai(told.input_tokens, told.output_tokens, told.input_tokens_details)
 
 
+def tells_input(told: ToldUsage) -> bool:
+    """Say whether the size of the input was told, be it zero."""
+    return told.prompt_tokens is not UNSET or told.input_tokens is not None
+
+
 def merged(earlier: Usage, later: Usage) -> Usage:
     """Return the usage after a further event of the same stream.
 

@@ -11,7 +11,7 @@ from gateway.domain.agent import Agent, Dialect
 from gateway.domain.money import AMOUNT_MICROCENTS_MAX, microcents_from_cents
 from gateway.domain.price import Price, cost_of
 from gateway.domain.quote import BYTES_PER_INPUT_TOKEN, Quote
-from gateway.domain.usage import Other, ToldUsage, Usage, merged, usage_of
+from gateway.domain.usage import Other, ToldUsage, Usage, merged, tells_input, usage_of
 from gateway.proxy.answer_head import AnswerHead
 from gateway.proxy.events import Events
 from gateway.proxy.members import Members
@@ -80,7 +80,8 @@ def meter_of(metering: Metering, head: AnswerHead) -> "Meter":
 class Meter(Struct, eq=False):
     """Meters one answer: its headers, then its body in one piece or as a stream.
 
-    ``has_all_usage`` is false while ``usage`` is only what a stream says at its begin.
+    ``has_all_usage`` is false while ``usage`` is only what a stream says at its begin, or says
+    nothing of the input.
     ``reported`` is the cost that the upstream said, ``trusts`` whether one in the body would be
     believed. ``ignored_costs`` counts costs that were reported and that were no cost.
     """
@@ -92,6 +93,7 @@ class Meter(Struct, eq=False):
     size: int = 0
     usage: Usage | None = None
     has_all_usage: bool = False
+    knows_input: bool = False
     model: str | None = None
     trusts: bool = False
     reported: int | None = None
@@ -163,7 +165,8 @@ class Meter(Struct, eq=False):
             price = metering.price_of(model) or price
         if usage is not None and price is not None and self.has_all_usage:
             return Metered(cost_of(usage, price), "tokens", usage, model, price.id)
-        if self.status < 400 or usage is not None or metering.agent.charge_errors:
+        has_run = usage is not None and (usage.input_tokens or usage.output_tokens)
+        if self.status < 400 or has_run or metering.agent.charge_errors:
             return self._kept(price, is_complete)
         # An answer that failed and tells of no cost has none, unless the agent says otherwise.
         return None
@@ -176,7 +179,7 @@ class Meter(Struct, eq=False):
         if price is None or is_complete or self.events is None:
             return Metered(quote.amount_microcents, "quote", self.usage, self.model)
         seen_tokens = -(-self.size // BYTES_PER_INPUT_TOKEN)
-        if (told := self.usage) is not None:
+        if (told := self.usage) is not None and self.knows_input:
             # The input is known; of the output, what was sent and is not counted yet.
             output_tokens = max(told.output_tokens, seen_tokens)
             cost = cost_of(structs.replace(told, output_tokens=output_tokens), price)
@@ -201,8 +204,10 @@ class Meter(Struct, eq=False):
             seen = usage_of(usage)
             if seen is not None:
                 self.usage = seen if self.usage is None else merged(self.usage, seen)
+                self.knows_input = self.knows_input or seen.input_tokens > 0 or tells_input(usage)
                 # Anthropic begins a stream with a message whose output is only begun, too.
-                if told.message is None or told.usage is not None or self.events is None:
+                is_begin = told.message is not None and told.usage is None
+                if self.knows_input and not (is_begin and self.events is not None):
                     self.has_all_usage = True
         if isinstance(model, str) and model:
             self.model = model[:_MODEL_LENGTH_MAX]

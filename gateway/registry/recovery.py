@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 import structlog
+from redis.exceptions import RedisError
 from ulid import ULID
 
 from gateway.budgets.bookkeeping import Bookkeeping
@@ -64,11 +65,13 @@ async def run_in_doubt(clients: Clients, run_id: str) -> str:
 
 
 async def recover(
-    clients: Clients, budgets: Bookkeeping, run_id: str, learn_s: float
+    clients: Clients, budgets: Bookkeeping, run_id: str, learn_s: float, sign_s: float
 ) -> Recovered | None:
     """Compare and repair every org, then say in the marker that this start of Redis is good.
 
-    ``learn_s`` is how long gateways have to tell what they know. None where another worker does it.
+    ``learn_s`` is how long gateways have to tell what they know, ``sign_s`` how long they are kept
+    waiting: a ledger that is slow or away must not close them while no loss is known. None where
+    another worker does it.
 
     Raises:
         StoreNotReady: the ledger does not catch up, or Redis was started again meanwhile.
@@ -76,7 +79,7 @@ async def recover(
     async with clients.ledger.acquire() as lock:
         if not await try_lock_recovery(lock):
             return None
-        async with _signing(clients, run_id):
+        async with _signing(clients, run_id, sign_s):
             await asyncio.sleep(learn_s)
             recovered = await _recovered(clients, budgets, run_id)
         if not await amend_marker(clients.redis, {"life": run_id}, ("lost", "checking")):
@@ -85,11 +88,13 @@ async def recover(
 
 
 @asynccontextmanager
-async def _signing(clients: Clients, run_id: str) -> AsyncIterator[None]:
-    """Show in the marker that somebody compares, for as long as this block runs."""
+async def _signing(clients: Clients, run_id: str, sign_s: float) -> AsyncIterator[None]:
+    """Show in the marker that somebody compares while this block runs, for a time."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + sign_s
 
     async def sign() -> None:
-        while True:
+        while loop.time() < until_s:
             with suppress(StoreError):
                 await amend_marker(clients.redis, {"checking": f"{run_id}/{ULID()}"})
             await asyncio.sleep(_SIGN_INTERVAL_S)
@@ -109,7 +114,10 @@ async def _recovered(clients: Clients, budgets: Bookkeeping, run_id: str) -> Rec
         await write_registry(clients, some)
     await _until_booked(clients)
     differing = await _differing(clients, budgets, orgs)
-    lost = await clients.redis.hget(NODE, "lost") == run_id or any(differing.values())
+    lost = await clients.redis.hget(NODE, "lost") == run_id
+    if not lost and any(differing.values()):
+        # Known now: nothing may be admitted until it is repaired, however long that takes.
+        lost = await amend_marker(clients.redis, {"lost": run_id})
     restored = list[str]()
     for some in _steps(orgs) if lost else ():
         restored += await restore_limits(clients, _kinds(budgets), some)
@@ -122,7 +130,20 @@ async def _recovered(clients: Clients, budgets: Bookkeeping, run_id: str) -> Rec
                 repaired.add(org)
         await _until_told(clients)
         differing = await _differing(clients, budgets, list(differing))
+    if lost:
+        await _rewrite(clients)
     return Recovered(len(orgs), tuple(sorted(repaired)), tuple(restored))
+
+
+async def _rewrite(clients: Clients) -> None:
+    """Have a file rewritten that broke off: Valkey 8.1 leaves half of its last transaction there.
+
+    It would run that half at its next start, together with the next transaction.
+    """
+    with suppress(RedisError):
+        persistence = await clients.redis.info("persistence")
+        if persistence.get("aof_enabled"):
+            await clients.redis.bgrewriteaof()
 
 
 async def _differing(

@@ -319,6 +319,28 @@ def test_broken_stream_of_anthropic_costs_what_was_sent(
     assert (result.usage, result.cost_microcents, result.source) == (usage, microcents, source)
 
 
+@pytest.mark.parametrize(
+    ("begin", "cost"),
+    [
+        (b'{"message":{"usage":{"input_tokens":12,"output_tokens":1}}}', 12 * 15 + 34 * 60),
+        (b'{"message":{"usage":{"input_tokens":0,"output_tokens":1}}}', 34 * 60),
+        # What is not told is not zero: the quote is kept.
+        (b'{"message":{}}', QUOTE.amount_microcents),
+    ],
+    ids=["told", "told to be zero", "not told"],
+)
+def test_input_that_is_not_told_is_not_zero(begin: bytes, cost: int) -> None:
+    """Only its output is counted by the last event of a stream of Anthropic's."""
+    whole = meter(agent(), is_stream=True)
+    whole.feed(b"data: %b\n\n" % begin)
+    whole.feed(b'data: {"type":"message_delta","usage":{"output_tokens":34}}\n\n')
+
+    result = whole.result()
+
+    assert result is not None
+    assert result.cost_microcents == cost
+
+
 def test_whole_stream_without_its_last_usage_costs_its_quote() -> None:
     """Usage that is missing is never zero, nor the one token that its first event tells."""
     whole = meter(agent(), is_stream=True)
@@ -339,3 +361,11 @@ def test_answer_that_failed_and_tells_usage_is_charged(mode: str) -> None:
     cost = COST if mode == "tokens" else QUOTE.amount_microcents
     assert failed.cost_microcents == cost
     assert metered(agent(mode), b'{"error":{}}', status=500) is None
+
+
+@pytest.mark.parametrize("mode", ["flat", "reported"])
+def test_answer_that_failed_and_tells_of_no_token_is_released(mode: str) -> None:
+    """An explicit zero is zero."""
+    usage = {"prompt_tokens": 0, "completion_tokens": 0}
+
+    assert metered(agent(mode), orjson.dumps(CHAT | {"usage": usage}), status=429) is None

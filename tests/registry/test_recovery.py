@@ -87,7 +87,7 @@ async def recovered(clients: Clients, budgets: Bookkeeping, pump: JournalPump) -
 
     working = asyncio.create_task(work())
     try:
-        return await recover(clients, budgets, RUN, 0.0)
+        return await recover(clients, budgets, RUN, 0.0, 0.0)
     finally:
         working.cancel()
         await asyncio.wait([working])
@@ -218,14 +218,14 @@ async def test_one_worker_compares(
     clients: Clients, budgets: Bookkeeping, pump: JournalPump
 ) -> None:
     """R6: the other one hears that somebody does."""
-    first = asyncio.create_task(recover(clients, budgets, RUN, 60.0))
+    first = asyncio.create_task(recover(clients, budgets, RUN, 60.0, 60.0))
 
     async def is_signed() -> bool:
         return bool(await clients.redis.hget(NODE, "checking"))
 
     await until(is_signed, "the first worker's sign")
 
-    assert await recover(clients, budgets, RUN, 0.0) is None
+    assert await recover(clients, budgets, RUN, 0.0, 0.0) is None
 
     first.cancel()
     await asyncio.wait([first])
@@ -268,6 +268,24 @@ async def test_limits_seen_meanwhile_are_not_kept(
     assert orjson.loads(kept)["org.month.limit_cents"] == "5"
 
 
+async def test_gateways_are_kept_waiting_for_a_time_only(
+    clients: Clients, budgets: Bookkeeping, pump: JournalPump
+) -> None:
+    """R9: a worker whose ledger is stuck, and that knows of no loss, shows no more signs."""
+    comparing = asyncio.create_task(recover(clients, budgets, RUN, 60.0, 0.7))
+
+    began_s = asyncio.get_running_loop().time()
+    await until(lambda: asyncio.get_running_loop().time() > began_s + 0.8, "its time to be over")
+    last = await clients.redis.hget(NODE, "checking")
+    await until(lambda: asyncio.get_running_loop().time() > began_s + 1.6, "time for more signs")
+
+    assert last is not None
+    assert await clients.redis.hget(NODE, "checking") == last
+    assert not comparing.done()
+    comparing.cancel()
+    await asyncio.wait([comparing])
+
+
 @pytest.mark.parametrize(
     ("run_id", "marker", "found"),
     [
@@ -300,7 +318,7 @@ async def test_nothing_is_opened_before_the_journal_is_booked(
     monkeypatch.setattr(recovery, "_WAIT_S", 0.2)
 
     with pytest.raises(StoreNotReady, match="has not booked the journal"):
-        await recover(clients, budgets, RUN, 0.0)
+        await recover(clients, budgets, RUN, 0.0, 0.0)
 
     assert await clients.redis.hget(NODE, "life") == "run-1"
     assert pump is not None

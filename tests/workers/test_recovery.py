@@ -16,7 +16,7 @@ from gateway.registry.limits import Author
 from gateway.registry.orgs import add_org
 from tests.until import until
 from workers.outbox import OutboxMetrics, deliver_forever
-from workers.recovery import RecoveryMetrics, recover_forever
+from workers.recovery import Recovery, RecoveryMetrics
 
 RUN = b"run-2"
 
@@ -36,9 +36,9 @@ async def looking(
     clients: Clients, budgets: Bookkeeping, registry: CollectorRegistry
 ) -> AsyncIterator[None]:
     """Run the loop, and the outbox beside it."""
-    metrics = RecoveryMetrics(registry)
+    recovery = Recovery(clients, budgets, lambda: RUN, RecoveryMetrics(registry), 0.0)
     tasks = [
-        asyncio.create_task(recover_forever(clients, budgets, lambda: RUN, metrics, 0.0)),
+        asyncio.create_task(recovery.run()),
         asyncio.create_task(deliver_forever(clients.ledger, budgets, OutboxMetrics(registry))),
     ]
     try:
