@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: run test lint bench sweep campaign clean
+.PHONY: run test lint bench sweep campaign mutants clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -44,6 +44,10 @@ SEED ?= 1
 FAULTS ?= 100
 campaign: $(VENV)/.dev
 	$(VENV)/bin/python -m tests.campaign --seed $(SEED) --faults $(FAULTS)
+
+# Four minutes: every guard is removed once, and its tests must turn red.
+mutants: $(VENV)/.dev
+	$(VENV)/bin/python -m tests.mutants
 
 clean:
 	rm -rf $(VENV)

@@ -1,12 +1,20 @@
 """The node marker, and the settings of a server that the budgets rely on."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from gateway.budgets.keys import NODE
-from gateway.budgets.node import Node, check_server, read_node, read_windows, write_marker
+from gateway.budgets.node import (
+    Node,
+    amend_marker,
+    check_server,
+    read_node,
+    read_windows,
+    write_marker,
+)
 from gateway.cli.embedded_redis import EmbeddedRedis
 from gateway.errors import StoreError, StoreUnavailable
 from tests.budgets.stub_redis import healthy, packed, stub_redis
@@ -157,3 +165,11 @@ async def test_check_server_refuses_a_server_too_old_for_the_scripts() -> None:
     assert [(finding.setting, finding.found) for finding in findings] == [
         ("redis_version", "6.0.16")
     ]
+
+
+async def test_amend_marker_makes_none(redis: Any) -> None:
+    """A marker that is gone stays so: a rebuild would take what is there for another's."""
+    await redis.delete(NODE)
+
+    assert not await amend_marker(redis, {"life": "run-1"})
+    assert not await redis.exists(NODE)

@@ -6,6 +6,7 @@ D3 a change that fails at a key of another type is not taken for applied, and ma
 D4 without a journal of the right type no money moves, and the same call may be repeated
 D5 limits that are no hash warn of nothing: what has ended does not fail half done
 D6 where rate or expiry index are of another type nothing is held, and what ends moves all its money
+D7 a counter that Lua takes for a number and is none admits nothing
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from msgspec import structs
 from redis.exceptions import ResponseError
 
 from gateway.budgets.changes import Correction, Credit, Repair
-from gateway.domain.reservation import Ask, Held
+from gateway.domain.reservation import Ask, Held, Refused
 from gateway.errors import StoreError
 from tests.lua.store import ORG, Store, cents
 
@@ -222,3 +223,13 @@ async def test_limits_of_another_type_do_not_stop_an_end(store: Store, verb: str
     else:
         assert await store.budgets.correct(change) == "OK"
     assert int(await store.client.hget("bg:{acme}:meta", "seq")) == seq + 1
+
+
+@pytest.mark.parametrize("number", ["nan", "-nan", "-inf"])
+async def test_counter_that_is_no_amount_refuses(store: Store, number: str) -> None:
+    """D7: what is compared with such a number is never too much."""
+    await store.limits({"status": "active", "org.total.limit_cents": "5"})
+    await store.held(cents(5))
+    await store.client.hset(TOTAL, "org.spent", number)
+
+    assert await store.reserve(cents(1)) == Refused("BADARG", "org.total")

@@ -205,6 +205,14 @@ async def test_key_is_checked_in_the_same_call(
     assert bool(await store.spend()) is (reason is None)
 
 
+async def test_clock_that_steps_back_revives_no_key(store: Store) -> None:
+    """R5: the latest instant that the org has seen counts, here as in authenticate."""
+    await store.client.hset("bg:{acme}:keys", KEY_DIGEST, f"k1|active|{store.now_ms + 5}|*")
+    await store.client.hset("bg:{acme}:meta", "now", store.now_ms + 5)
+
+    assert await store.reserve(cents(1)) == Refused("KEY_EXPIRED")
+
+
 @pytest.mark.parametrize("skew_ms", [300_001, -300_001])
 async def test_id_of_another_time_is_refused(store: Store, skew_ms: int) -> None:
     """R5: an id more than 5 minutes from the store's clock is CLOCK, on either side."""

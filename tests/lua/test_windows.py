@@ -140,6 +140,20 @@ async def test_window_of_another_zone_is_not_opened(store: Store) -> None:
     assert await store.spend() == {}
 
 
+async def test_window_that_begins_before_the_last_one_ended_is_not_opened(store: Store) -> None:
+    """W2: a millisecond that two windows share would be spent in either."""
+    await store.held(cents(1))
+    await store.at("2037-11-23T00:00:00Z")
+    proposal = store.budgets.propose(ORG, store.now_ms)
+    earlier = structs.replace(
+        proposal, bounds=proposal.bounds.replace(f"|{store.now_ms}|", f"|{store.now_ms - 1}|")
+    )
+
+    assert earlier.bounds != proposal.bounds
+    assert await _status(store, store.budgets, earlier) == b"WINDOW"
+    assert await _status(store, store.budgets, proposal) == b"HELD"
+
+
 async def _status(store: Store, budgets: Bookkeeping, proposal: Proposal) -> bytes:
     reply = await budgets.submit_reserve(store.ask(cents(1)), proposal)
     status: bytes = reply[0]

@@ -177,3 +177,38 @@ async def test_call_that_may_have_run_is_not_unreachable_because_its_repeat_is()
     with pytest.raises(UpstreamBroken):
         await upstreams.send(origin, head, b"", QUICK)
     await upstreams.close()
+
+
+async def test_call_that_may_cost_is_not_repeated() -> None:
+    """A POST whose connection breaks may have run, and would cost twice."""
+    async with stub_upstream() as stub:
+        stub.answers(openai_chat(), die(), openai_chat())
+        upstreams = Upstreams()
+        await call(upstreams, stub)
+
+        with pytest.raises(UpstreamBroken):
+            await call(upstreams, stub)
+        await upstreams.close()
+
+        assert stub.executions == 2
+
+
+async def test_body_that_was_passed_on_is_not_repeated() -> None:
+    """Also where it may be run twice: what was sent of it is not there any more."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    async with stub_upstream() as stub:
+        stub.answers(openai_chat(), die(), openai_chat())
+        upstreams = Upstreams()
+        await call(upstreams, stub)
+        origin = origin_of(stub.url)
+        head = UpstreamHead(b"PUT", request_start(origin, b"PUT", b"/", b""), None)
+
+        with pytest.raises(UpstreamBroken):
+            await upstreams.send(origin, head, parts(), QUICK)
+        await upstreams.close()
+
+        assert [received.body for received in stub.requests[1:]] == [b"onetwo"]

@@ -11,11 +11,12 @@ from gateway.proxy.answer_head import own_answer_head
 from gateway.proxy.body import Receive, Send
 from gateway.proxy.credentials import Credentials
 from gateway.proxy.head import Header
-from gateway.proxy.outgoing import outgoing_in
+from gateway.proxy.outgoing import WHOLE, Outgoing, Whole, outgoing_in
 from tests.proxy.gateways import PlaneGateway
 from tests.proxy.listening import listening
 from tests.proxy.wire import request, wire
 from tests.stub_upstream import StubUpstream
+from tests.until import until
 from tests.upstream_answers import raw_answer
 
 
@@ -70,6 +71,30 @@ async def test_whole_answer_leaves_the_connection_open() -> None:
             head = await caller.until(b"{}")
 
             assert head.count(b"content-length: 2\r\n") == 1
+
+
+async def test_caller_that_reads_nothing_is_waited_for() -> None:
+    """More than its connection takes is not written whole: it would pile up in our memory."""
+    # More than any socket takes; the second one comes behind it.
+    bodies = iter([b"x" * 2**25, b"{}"])
+    written = list[bool]()
+
+    async def app(scope: dict[str, Any], _receive: Receive, send: Send) -> None:
+        write: Whole = scope["extensions"].pop(WHOLE)
+        head, body = own_answer_head(200, []), next(bodies)
+        written.append(write(head, b"", body))
+        if not written[-1]:
+            await Outgoing(send, None).whole(head, b"", body)
+
+    async with listening(app) as port, wire(port) as caller:
+        await caller.send(request("/agents/researcher/x", method="GET") * 2)
+        await until(lambda: len(written) == 2, "the second answer")
+        await caller.until(b"\r\n\r\n")
+        await caller.exactly(2**25)
+        last = await caller.until(b"{}")
+
+    assert written == [True, False]
+    assert last.startswith(b"HTTP/1.1 200")
 
 
 async def test_old_agent_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

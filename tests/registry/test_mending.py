@@ -4,6 +4,7 @@ M1 what differs is repaired, a lost key of a running window too, and an alert te
 M2 however many look at once, a difference is repaired once
 M3 what agrees, what is being repaired, and what the ledger is too late for asks for nothing
 M4 traffic that goes on meanwhile stays counted
+M5 whoever mends waits for who mends already, and for a rebuild that has begun
 """
 
 import asyncio
@@ -12,10 +13,14 @@ import orjson
 import pytest
 
 from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.errors import StoreNotReady
+from gateway.ledger.epochs import Epoch, begin_epoch
+from gateway.ledger.sql import statement
 from gateway.registry.clients import Clients
 from gateway.registry.differences import Comparison, compare
 from gateway.registry.mending import mend
 from tests.registry.test_differences import CENT, day_and_month, post_all, pump, spend
+from tests.until import until
 from workers.journal_pump import JournalPump
 from workers.outbox import deliver
 
@@ -127,3 +132,40 @@ async def test_traffic_stays_counted(
 
     assert (await mended(books, budgets)).differences == ()
     assert await books.redis.hget("bg:{acme}:spend:total", "org.spent") == str(12 * CENT)
+
+
+async def waiting(clients: Clients, look: "asyncio.Task[Comparison]") -> None:
+    """Wait until a look waits for a lock; it must not have ended before."""
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+    async def is_waiting() -> bool:
+        assert not look.done(), look
+        return bool(await clients.ledger.fetchval(waits))
+
+    await until(is_waiting, "the look to wait")
+
+
+async def test_difference_waits_for_who_mends_it(books: Clients, budgets: Bookkeeping) -> None:
+    """M5: what the other one asks for would be asked for again."""
+    await books.redis.hincrby("bg:{acme}:spend:total", "org.spent", 5)
+    async with books.ledger.acquire() as other:
+        async with other.transaction():
+            await other.execute(statement("lock_mending"), "acme")
+            look = asyncio.create_task(mend(books, budgets, "acme", WAIT_S))
+            await waiting(books, look)
+
+        assert (await look).is_mended
+
+
+async def test_repair_waits_for_a_rebuild(books: Clients, budgets: Bookkeeping) -> None:
+    """M5: it has read the ledger, so a repair of the counters before would be added to its own."""
+    await books.redis.hincrby("bg:{acme}:spend:total", "org.spent", 5)
+    async with books.ledger.acquire() as rebuilding:
+        async with rebuilding.transaction():
+            await begin_epoch(rebuilding, Epoch("another", "day,month,total", 0), "rebuild")
+            look = asyncio.create_task(mend(books, budgets, "acme", WAIT_S))
+            await waiting(books, look)
+
+        with pytest.raises(StoreNotReady, match="compare again"):
+            await look
+    assert await asked(books) == []

@@ -178,15 +178,18 @@ async def test_limits_are_put_back_where_a_loss_is_proven(
     assert fields == {"org.month.limit_cents": ["50", "5"]}
 
 
+@pytest.mark.parametrize("finished", [True, False])
 async def test_credit_is_applied_once(
-    clients: Clients, budgets: Bookkeeping, pump: JournalPump, redis_url: str
+    clients: Clients, budgets: Bookkeeping, pump: JournalPump, redis_url: str, finished: bool
 ) -> None:
-    """R4: one that Redis has forgotten, and one that it has not."""
+    """R4: one that Redis has forgotten, and one that it has not, whatever the outbox knows."""
     total: tuple[str, WindowKind, str] = ("org", "total", "")
     await give_credit(clients, budgets, "acme", total, 3 * CENT, AUTHOR)
     before = await remembered(redis_url)
     await give_credit(clients, budgets, "acme", total, 5 * CENT, AUTHOR)
     await post_all(clients, pump)
+    if finished:
+        await deliver(clients.ledger, budgets)
     await forget(redis_url, before)
 
     await recovered(clients, budgets, pump)

@@ -294,3 +294,18 @@ async def test_worker_that_ends_leaves_nothing_behind(
     assert await ledger_total(pool) == 100
     assert await pending(redis) == 0
     assert await redis.xinfo_consumers("bg:journal", "ledger") == []
+
+
+async def test_entry_stays_with_its_worker_until_it_is_booked(
+    redis: Any, pool: asyncpg.Pool, metrics: PumpMetrics
+) -> None:
+    """J2: a worker whose ledger goes away has lost nothing of what it had read."""
+    pump = JournalPump(redis, pool, "w1", metrics)
+    await pump.start()
+    await journal(redis, 100)
+    await pool.close()
+
+    with pytest.raises(asyncpg.InterfaceError):
+        await pump.step()
+
+    assert await pending(redis) == 1

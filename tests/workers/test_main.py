@@ -157,6 +157,26 @@ async def test_worker_stops_while_redis_is_away(servers: Servers, database_url: 
         server.kill()
 
 
+async def test_worker_that_stops_posts_what_it_has_read(
+    redis_url: str, redis: Any, database_url: str, pool: asyncpg.Pool
+) -> None:
+    """Others would take it over only after half a minute; and its name leaves the group."""
+    async with worker(redis_url, database_url):
+        await journal(redis_url)
+        await until(lambda: _is_booked(pool, 100), "the first entry to be booked")
+        await until(lambda: redis.exists("bg:arq:health"), "the timetable to run")
+        _, fields = entry("settle", str(ULID()), 100)
+        # Read in its name, as if it were stopped between its reading and its booking.
+        async with redis.pipeline(transaction=True) as pipe:
+            pipe.xadd("bg:journal", {**fields})
+            consumer = f"{socket.gethostname()}-{os.getpid()}"
+            pipe.xreadgroup("ledger", consumer, {"bg:journal": ">"})
+            await pipe.execute()
+
+    assert await _is_booked(pool, 200)
+    assert await redis.xinfo_consumers("bg:journal", "ledger") == []
+
+
 async def test_ops_port_tells_how_the_worker_is(servers: Servers, database_url: str) -> None:
     """Ready while everything runs, alive but not ready without Redis, and ready again after it."""
     server = servers.own_redis()

@@ -203,6 +203,9 @@ async def test_holds_and_ends_are_told_again_after_a_rebuild(
         release.set()
         assert (await running).status_code == 200
     await own_gateway.settled()
+    # That everything was lost is known: a loss that is noted would keep the gate closed.
+    assert own_gateway.value("faults_total") == 0
+    assert await own_org.hget(NODE, "lost") is None
     entries = await acme.journal(own_org)
     assert [(entry["epoch"], entry["counted"]) for entry in entries] == [
         ("2", "0"),
