@@ -9,7 +9,8 @@ import sys
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from prometheus_client import (
@@ -180,11 +181,31 @@ def configure_logs(level: LogLevel) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output(sys.stdout))),
         cache_logger_on_first_use=False,
     )
     # Libraries that use the standard logging (uvicorn among them) say only what went wrong.
     logging.basicConfig(level=logging.ERROR, handlers=[_ToStructlog()], force=True)
+
+
+class _Output:
+    """Where log lines go. One that is not taken, as by a full disk or a broken pipe, is lost.
+
+    What it tells of goes on: many lines stand between an error and its repair.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write a line, or lose it."""
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        """Let go of what was written."""
+        with suppress(OSError):
+            self._file.flush()
 
 
 class _ToStructlog(logging.Handler):

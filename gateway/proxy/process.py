@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.budgets.address import read_address
-from gateway.budgets.connection import Connection
+from gateway.budgets.connection import CONNECT_TIMEOUT_S, Connection
 from gateway.budgets.keys import NODE
 from gateway.budgets.node import amend_marker, check_server
 from gateway.budgets.scripts import load_scripts
@@ -142,7 +142,7 @@ async def _budgets(stack: AsyncExitStack, settings: Settings) -> tuple[Connectio
     stack.push_async_callback(connection.close)
     if not await connection.tried():
         raise StoreUnavailable(connection.problem)
-    async with Redis.from_url(settings.redis_url) as redis:
+    async with _client(settings) as redis:
         findings = await check_server(redis)
     for finding in findings:
         if finding.severity == "refuse":
@@ -152,11 +152,18 @@ async def _budgets(stack: AsyncExitStack, settings: Settings) -> tuple[Connectio
     return connection, budgets
 
 
+def _client(settings: Settings) -> Any:
+    # A Redis that is cut off sends no error: without a timeout a start would wait for ever.
+    return Redis.from_url(
+        settings.redis_url, decode_responses=True, socket_timeout=CONNECT_TIMEOUT_S
+    )
+
+
 async def _report_loss(settings: Settings, connection: Connection) -> None:
     """Note in the marker that this Redis has lost writes, unless a worker has repaired it since."""
     run_id = connection.run_id.decode()
     try:
-        async with Redis.from_url(settings.redis_url, decode_responses=True) as redis:
+        async with _client(settings) as redis:
             if run_id and await redis.hget(NODE, "life") not in (None, run_id):
                 await amend_marker(redis, {"lost": run_id})
     except (RedisError, StoreError) as error:

@@ -4,21 +4,12 @@ import argparse
 import asyncio
 import sys
 
-from tests.campaign.play import Plan, Played, play
+from tests.campaign.faults import FAULTS
+from tests.campaign.play import Plan, play
+from tests.campaign.table import put, table
+from tests.house.sources import ROOT
 
-
-def _shown(played: Played) -> str:
-    plan, seconds, struck, books = played
-    lines = [
-        "| seed | faults | calls | answered | executed | settled | expired | seconds | wrong |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-        f"| {plan.seed} | {plan.faults} | {books.calls} | {books.answered} | {books.executed} "
-        f"| {books.settled} | {books.expired} | {seconds:.0f} | {len(books.wrong)} |",
-        "",
-        ", ".join(f"{name} {count}" for name, count in sorted(struck.items())),
-        *books.wrong[:20],
-    ]
-    return "\n".join(lines)
+_README = ROOT / "README.md"
 
 
 def main() -> int:
@@ -27,10 +18,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--callers", type=int, default=16)
+    parser.add_argument("--only", nargs="*", choices=sorted(FAULTS), default=())
+    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     asked = parser.parse_args()
-    plan = Plan(asked.seed, asked.faults, asked.callers)
+    plan = Plan(asked.seed, asked.faults, asked.callers, only=asked.only)
     played = asyncio.run(play(plan, lambda line: sys.stderr.write(f"{line}\n")))
-    sys.stdout.write(f"{_shown(played)}\n")
+    made = table(played)
+    sys.stdout.write(f"{made}\n")
+    sys.stdout.writelines(f"{wrong}\n" for wrong in played.books.wrong[:20])
+    if asked.readme:
+        _README.write_text(put(_README.read_text(encoding="utf-8"), made), encoding="utf-8")
     return 1 if played.books.wrong else 0
 
 

@@ -20,6 +20,24 @@ from tests.until import until
 
 # A hold ends at the latest by its life, the sweeper, the spool's replay, and a claimed batch.
 _SETTLED_S = HOLD_TTL_MS / 1000 + 60.0
+# The org, each agent, each window that an entry is counted in.
+_UNSUMMED = """
+    WITH summed AS (
+        SELECT org, payer.agent, "window", window_id, sum(amount_microcents)::bigint AS summed
+        FROM usage_entry
+        CROSS JOIN LATERAL (
+            VALUES ('hour', hour_id), ('day', day_id), ('week', week_id), ('month', month_id),
+                ('total', '')
+        ) AS place ("window", window_id)
+        CROSS JOIN LATERAL (VALUES (''), (usage_entry.agent)) AS payer (agent)
+        WHERE window_id IS NOT NULL
+        GROUP BY org, payer.agent, "window", window_id
+    )
+    SELECT org, agent, "window", window_id, coalesce(spent_microcents, 0) AS spent,
+        coalesce(summed, 0) AS summed
+    FROM summed FULL JOIN spend_window USING (org, agent, "window", window_id)
+    WHERE coalesce(spent_microcents, 0) <> coalesce(summed, 0)
+"""
 
 
 class Books(NamedTuple):
@@ -49,6 +67,7 @@ async def settled_books(world: World, told: Sequence[Told], *, has_lost: bool) -
         try:
             clients = Clients(pool, redis)
             wrong = await _differences(world, clients)
+            wrong += await unsummed(pool)
             wrong += await _held(redis)
             rows = await pool.fetch(
                 "SELECT reservation_id AS id, kind, amount_microcents FROM usage_entry"
@@ -87,6 +106,16 @@ def _judged(
         wrong.append(f"{executed} calls were run, and {len(base)} are booked.")
     expired = sum(kind == "expire" for kind in kinds.values())
     return Books(len(told), len(whole), executed, len(base) - expired, expired, wrong)
+
+
+async def unsummed(pool: asyncpg.Pool) -> list[str]:
+    """Return each aggregate of the ledger that is not the sum of its entries, and the sum."""
+    rows = await pool.fetch(_UNSUMMED)
+    return [
+        f"{row['org']} {row['agent'] or 'org'} {row['window']} {row['window_id']} is said to have "
+        f"spent {row['spent']}, and its entries sum up to {row['summed']}."
+        for row in rows
+    ]
 
 
 async def _held(redis: Any) -> list[str]:

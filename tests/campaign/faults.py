@@ -5,30 +5,27 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Awaitable, Callable
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tests.campaign.breaks import cut_replies, half_open, hold_calls, hold_replies, slow_wire
+from tests.campaign.fault import Fault, gone
+from tests.campaign.refusals import fill_disk, fill_memory, jump_clock, make_read_only
 from tests.campaign.world import Program, World
 
-Fault = Callable[[World, random.Random], Awaitable[None]]
-
-
-async def _gone(chance: random.Random, longest_s: float) -> None:
-    """Wait for as long as something is away: the length is the fault's own, not a guess."""
-    await asyncio.sleep(chance.uniform(0, longest_s))
+_LONG_S = 10.0
 
 
 async def _killed(program: Program, chance: random.Random) -> None:
     program.end(signal.SIGKILL)
-    await _gone(chance, 1.0)
+    await gone(chance, 1.0)
     program.start()
 
 
 async def _frozen(program: Program, chance: random.Random) -> None:
     program.signal(signal.SIGSTOP)
-    await _gone(chance, 2.0)
+    await gone(chance, 2.0)
     program.signal(signal.SIGCONT)
 
 
@@ -65,21 +62,28 @@ async def stop_gateway(world: World, chance: random.Random) -> None:
 async def kill_redis(world: World, chance: random.Random) -> None:
     """Kill Redis; what it has answered is on its disk."""
     world.redis.kill()
-    await _gone(chance, 2.0)
+    await gone(chance, 2.0)
     await asyncio.to_thread(world.redis.start)
 
 
 async def freeze_redis(world: World, chance: random.Random) -> None:
     """Stop Redis: its sockets stay, and nobody answers."""
     os.kill(world.redis.pid, signal.SIGSTOP)
-    await _gone(chance, 3.0)
+    await gone(chance, 3.0)
     os.kill(world.redis.pid, signal.SIGCONT)
 
 
 async def kill_postgres(world: World, chance: random.Random) -> None:
     """Kill Postgres, wherever a transaction is."""
     await asyncio.to_thread(world.postgres.kill)
-    await _gone(chance, 3.0)
+    await gone(chance, 3.0)
+    await asyncio.to_thread(world.postgres.start)
+
+
+async def lose_postgres(world: World, _chance: random.Random) -> None:
+    """Take Postgres away for ten seconds: the journal keeps what the ledger does not take."""
+    await asyncio.to_thread(world.postgres.kill)
+    await asyncio.sleep(_LONG_S)
     await asyncio.to_thread(world.postgres.start)
 
 
@@ -107,7 +111,7 @@ async def restore_redis(world: World, chance: random.Random) -> None:
     shutil.rmtree(copy, ignore_errors=True)
     # Copied while it is written, as a snapshot of a disk would be: its last command may be torn.
     await asyncio.to_thread(shutil.copytree, files, copy)
-    await _gone(chance, 3.0)
+    await gone(chance, 3.0)
     world.redis.kill()
     await asyncio.to_thread(shutil.rmtree, files)
     copy.rename(files)
@@ -118,7 +122,7 @@ async def empty_redis(world: World, chance: random.Random) -> None:
     """Take everything out of Redis, and rebuild it of Postgres."""
     async with Redis.from_url(world.redis.url) as redis:
         await redis.flushall()
-    await _gone(chance, 1.0)
+    await gone(chance, 1.0)
     await world.rebuild()
 
 
@@ -133,8 +137,18 @@ FAULTS: dict[str, Fault] = {
         kill_redis,
         freeze_redis,
         kill_postgres,
+        lose_postgres,
         cut_connections,
         forget_scripts,
+        fill_memory,
+        make_read_only,
+        fill_disk,
+        jump_clock,
+        cut_replies,
+        hold_replies,
+        hold_calls,
+        slow_wire,
+        half_open,
     )
 }
 # After these Redis has forgotten what it had confirmed. What nobody else knows is lost: a hold

@@ -70,13 +70,13 @@ class Load:
             number += 1
             port = chance.choice(self._world.gateways).port
             agent = chance.choice(AGENTS)
-            told = await _call(port, self._world.key, agent, f"{name}-{number}")
+            told = await call(port, self._world.key, agent, f"{name}-{number}")
             self.told.append(told)
             if told.status != 200:
                 await asyncio.sleep(_PAUSE_S)
 
 
-async def _call(port: int, key: str, agent: str, mark: str) -> Told:
+async def call(port: int, key: str, agent: str, mark: str) -> Told:
     """Make one call over a connection of its own."""
     answer = _Answer()
     parser, status = httptools.HttpResponseParser(answer), 0

@@ -1,4 +1,7 @@
-"""The world of a campaign: real servers, two gateways, a worker, an upstream and the org acme."""
+"""The world of a campaign: real servers, two gateways, a worker, an upstream and the org acme.
+
+The gateways reach Redis over a wire, and keep their spools on a disk, which faults may break.
+"""
 
 import os
 import socket
@@ -25,6 +28,10 @@ from gateway.registry.limits import Author
 from gateway.registry.orgs import add_org
 from gateway.registry.rebuild import rebuild
 from tests.campaign.bill import Bill
+from tests.campaign.clock.sitecustomize import AHEAD_BYTES
+from tests.campaign.disk import Disk
+from tests.campaign.wire import Wire, wire_to
+from tests.house.sources import ROOT
 from tests.servers import Servers
 from tests.stub_upstream import StubUpstream, stub_upstream
 from tests.until import until
@@ -36,6 +43,7 @@ _CEILING_CENTS = "5"
 # More than a campaign can spend: what it proves here is that nothing is lost or doubled.
 _LIMITS = {"org.month.limit_cents": "1000000000", "agent.*.day.limit_cents": "1000000000"}
 _START_S = 60.0
+_CLOCK = ROOT / "tests" / "campaign" / "clock"
 
 
 class Program:
@@ -46,14 +54,26 @@ class Program:
         self.ops_port = _free_port()
         self._command = command
         self._folder = folder
+        folder.mkdir()
+        self._clock = folder / "clock"
+        self.set_clock(0.0)
+        paths = [str(_CLOCK), str(ROOT), os.environ.get("PYTHONPATH", "")]
         self._environment = {
             **{name: value for name, value in os.environ.items() if name[:8] != "GATEWAY_"},
             **environment,
             "GATEWAY_PORT": str(self.port),
             "GATEWAY_OPS_PORT": str(self.ops_port),
+            "CAMPAIGN_CLOCK": str(self._clock),
+            # What is tested is this checkout, wherever another one is installed.
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
         self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir()
+
+    def set_clock(self, ahead_s: float) -> None:
+        """Let its clock be ahead of that of the machine, from this moment on."""
+        ahead = int(ahead_s * 1e9).to_bytes(AHEAD_BYTES, "little", signed=True)
+        with self._clock.open("r+b" if self._clock.exists() else "wb") as file:
+            file.write(ahead)
 
     def start(self) -> None:
         """Start it, where it does not run."""
@@ -80,6 +100,18 @@ class Program:
         self.signal(SIGCONT)
         return self._process.wait(timeout=_START_S)
 
+    async def says(self, client: httpx.AsyncClient) -> str:
+        """Return what it says of itself: ok, or why it is not ready."""
+        try:
+            answer = await client.get(f"http://127.0.0.1:{self.ops_port}/readyz")
+        except httpx.TransportError as error:
+            return f"no answer: {error!r}"
+        return answer.text.strip()
+
+    async def is_ready(self, client: httpx.AsyncClient) -> bool:
+        """Whether it says so itself."""
+        return await self.says(client) == "ok"
+
     async def ready(self) -> None:
         """Wait until it says that it is ready."""
         async with httpx.AsyncClient() as client:
@@ -87,11 +119,7 @@ class Program:
             async def is_ready() -> bool:
                 # Who starts while a server is away ends; its supervisor starts it again.
                 self.start()
-                try:
-                    answer = await client.get(f"http://127.0.0.1:{self.ops_port}/readyz")
-                except httpx.TransportError:
-                    return False
-                return answer.status_code == 200
+                return await self.is_ready(client)
 
             await until(is_ready, f"{self._command} to be ready", _START_S)
 
@@ -103,10 +131,18 @@ class World(NamedTuple):
     postgres: EmbeddedPostgres
     gateways: list[Program]
     worker: Program
+    wire: Wire
+    disk: Disk
     upstream: StubUpstream
     bill: Bill
     database_url: str
     key: str
+
+    async def states(self) -> str:
+        """Return what each program says of itself, for whoever waits in vain."""
+        async with httpx.AsyncClient() as client:
+            said = [await program.says(client) for program in (*self.gateways, self.worker)]
+        return f"Gateways and worker say: {'; '.join(said)}"
 
     async def rebuild(self) -> None:
         """Make an emptied Redis again of Postgres."""
@@ -134,6 +170,9 @@ async def world(folder: Path) -> AsyncIterator[World]:
         upstream, bill = await stack.enter_async_context(stub_upstream()), Bill()
         upstream.answers(bill.answer)
         key = await _furnish(redis.url, postgres.url(), upstream.url)
+        wire = await stack.enter_async_context(wire_to(lambda: redis.port))
+        disk = Disk(folder / "disk")
+        stack.callback(disk.close)
         environment = {
             "GATEWAY_REDIS_URL": redis.url,
             "GATEWAY_DATABASE_URL": postgres.url(),
@@ -141,19 +180,26 @@ async def world(folder: Path) -> AsyncIterator[World]:
             "GATEWAY_STORE_DEADLINE_MS": "1000",
             "GATEWAY_DRAIN_S": "5",
         }
-        names = [*(f"gateway-{number}" for number in range(GATEWAYS)), "worker"]
-        commands = [*["serve"] * GATEWAYS, "worker"]
-        programs = [
-            Program(command, environment, folder / name)
-            for name, command in zip(names, commands, strict=True)
+        gateways = [
+            Program(
+                "serve",
+                {
+                    **environment,
+                    "GATEWAY_REDIS_URL": wire.url,
+                    "GATEWAY_SPOOL_DIR": str(disk.folder / name),
+                },
+                folder / name,
+            )
+            for name in (f"gateway-{number}" for number in range(GATEWAYS))
         ]
-        for program in programs:
+        worker = Program("worker", environment, folder / "worker")
+        for program in (*gateways, worker):
             stack.callback(program.end)
             program.start()
-        for program in programs:
+        for program in (*gateways, worker):
             await program.ready()
-        *gateways, worker = programs
-        yield World(redis, postgres, gateways, worker, upstream, bill, postgres.url(), key)
+        places = (redis, postgres, gateways, worker, wire, disk, upstream, bill)
+        yield World(*places, postgres.url(), key)
 
 
 async def _furnish(redis_url: str, database_url: str, upstream: str) -> str:
