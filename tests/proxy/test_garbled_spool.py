@@ -62,10 +62,11 @@ _LINES = st.one_of(
 def written(folder: Path, *ends: End) -> Path:
     """Return a file of these ends, which nobody writes any more."""
     spool = Spool(folder)
-    before = set(folder.iterdir())
+    # By their suffix, because a gateway beside it may put one aside under another at any moment.
+    before = set(folder.glob("*.jsonl"))
     spool.append(ends)
     spool.close()
-    (path,) = set(folder.iterdir()) - before
+    (path,) = set(folder.glob("*.jsonl")) - before
     return path
 
 
