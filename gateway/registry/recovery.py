@@ -6,7 +6,7 @@ them, and the counters of every org are compared. The ledger is the floor: what 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
@@ -82,9 +82,14 @@ async def recover(
         async with _signing(clients, run_id, sign_s):
             await asyncio.sleep(learn_s)
             recovered = await _recovered(clients, budgets, run_id)
-        if not await amend_marker(clients.redis, {"life": run_id}, ("lost", "checking")):
-            raise StoreNotReady("The marker was changed meanwhile; compare again.")
+        await _amend(clients, {"life": run_id}, ("lost", "checking"))
         return recovered
+
+
+async def _amend(clients: Clients, fields: Mapping[str, str], gone: Sequence[str] = ()) -> None:
+    if not await amend_marker(clients.redis, fields, gone):
+        # Also our own sign may have come in between.
+        raise StoreNotReady("The marker was changed meanwhile; compare again.")
 
 
 @asynccontextmanager
@@ -117,7 +122,8 @@ async def _recovered(clients: Clients, budgets: Bookkeeping, run_id: str) -> Rec
     lost = await clients.redis.hget(NODE, "lost") == run_id
     if not lost and any(differing.values()):
         # Known now: nothing may be admitted until it is repaired, however long that takes.
-        lost = await amend_marker(clients.redis, {"lost": run_id})
+        await _amend(clients, {"lost": run_id})
+        lost = True
     restored = list[str]()
     for some in _steps(orgs) if lost else ():
         restored += await restore_limits(clients, _kinds(budgets), some)
