@@ -4,8 +4,8 @@ inspect -- look at counters and at the last journal id at one instant.
 
 KEYS     [1]    meta      hash    sequence
          [2]    journal   stream  its last id
-         [3..]  spend     hash    the windows to look at
-RETURNS  OK journal_id (count (field value)..).. with one group per spend key
+         [3..]  spend     hash    the windows to look at; holds and rate where they are asked for
+RETURNS  OK journal_id (count (field value)..).. with one group per hash
          each followed by seq server_ms
 ]]
 --- @include "clock"

@@ -92,7 +92,7 @@ def _change(kind: str, payload: Mapping[str, Any]) -> Credit | Correction | Repa
     if kind == "correct":
         fields = {name: value for name, value in payload.items() if name != "detail"}
         return Correction(**fields, detail=orjson.dumps(payload.get("detail", {})))
-    changes = tuple((window, scope, amount) for window, scope, amount in payload["changes"])
+    changes = tuple((window, field, amount) for window, field, amount in payload["changes"])
     return Repair(payload["id"], payload["org"], changes)
 
 

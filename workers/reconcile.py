@@ -27,7 +27,7 @@ class ReconcileMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.drift = Gauge(
             "budget_gateway_drift_microcents",
-            "By how much Redis and the ledger differed when they were last compared, in all orgs.",
+            "By how much counters were wrong when they were last compared, in all orgs.",
             registry=registry,
         )
         self.orgs = Counter(
@@ -90,7 +90,8 @@ async def _reconciled(
 
 def _drift(comparisons: Sequence[Comparison]) -> int:
     return sum(
-        abs(difference.redis_microcents - difference.ledger_microcents)
+        abs(difference.found - difference.expected)
         for comparison in comparisons
         for difference in comparison.differences
+        if difference.counter != "open"
     )

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gateway.budgets import replies
 from gateway.budgets.changes import Correction, Credit, Repair
-from gateway.budgets.keys import EXPIRY, JOURNAL, org_key, spend_key, spend_keys
+from gateway.budgets.keys import EXPIRY, JOURNAL, RATE, org_key, spend_key, spend_keys
 from gateway.budgets.proposals import DEFAULT_ZONE, packed_window, window_bounds
 from gateway.budgets.records import split_token
 from gateway.budgets.replies import Reply
@@ -145,31 +145,35 @@ class Bookkeeping(Budgets):
         return _checked(reply)
 
     async def repair(self, change: Repair) -> str:
-        """Make counters equal the ledger: ``OK``, or ``DONE`` where it was applied before.
+        """Change counters by differences: ``OK``, or ``DONE`` where it was applied before.
 
         A window that has ended and lost its counters stays without; one that runs gets them back.
         """
         windows = list(dict.fromkeys(window for window, _, _ in change.changes))
-        # KEYS count from 1, and the spend keys follow meta and applied.
+        # KEYS count from 1, and these follow meta and applied.
         places = {window: at for at, window in enumerate(windows, 3)}
         reply = await self.wire.submit(
             self._scripts.repair,
             (
                 org_key(change.org, "meta"),
                 org_key(change.org, f"applied:{change.id}"),
-                *(spend_keys(change.org, ",".join(windows)) if windows else ()),
+                *(_counters_key(change.org, window) for window in windows),
             ),
             (
                 change.id,
                 ",".join(windows),
                 *(
                     argument
-                    for window, scope, amount_microcents in change.changes
-                    for argument in (places[window], scope, amount_microcents)
+                    for window, field, amount in change.changes
+                    for argument in (places[window], field, amount)
                 ),
             ),
         )
         return _checked(reply)
+
+
+def _counters_key(org: str, window: str) -> str:
+    return org_key(org, "rate") if window == RATE else spend_keys(org, window)[0]
 
 
 def _checked(reply: Reply) -> str:

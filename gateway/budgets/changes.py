@@ -44,7 +44,11 @@ class Correction(Struct, frozen=True, gc=False):
 
 
 class Repair(Struct, frozen=True, gc=False):
-    """Differences that make counters equal the ledger: packed window, scope, microcents."""
+    """Differences that make counters what they must be: packed window, field, microcents.
+
+    The field is ``org.spent`` or ``agent.writer.held``. The window ``rate`` stands for the number
+    of open holds, ``agent.writer.open``.
+    """
 
     id: str
     org: str

@@ -8,6 +8,8 @@ NODE = "bg:node"
 EXPIRY = "bg:expiry"
 JOURNAL = "bg:journal"
 JOURNAL_GROUP = "ledger"
+# Where a repair names a window: the counts of open holds.
+RATE = "rate"
 
 
 class Layout(NamedTuple):

@@ -1,6 +1,6 @@
 """Replies: what the scripts answer, read into outcomes. Field order: the header of each script."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, cast, get_args
 
@@ -66,10 +66,14 @@ def reading() -> Iterator[None]:
 
 
 class Inspection(NamedTuple):
-    """Counters by packed window and scope, and the last journal id, at one instant."""
+    """Counters by packed window and scope, and the last journal id, at one instant.
+
+    ``hashes`` are those that were asked for beside them, in that order.
+    """
 
     journal_id: str
     counters: dict[tuple[str, str], Counters]
+    hashes: Sequence[Mapping[str, str]] = ()
 
 
 def text(value: bytes | int) -> str:
@@ -169,13 +173,15 @@ def key_status(reply: Reply) -> KeyStatus:
 
 def inspection(reply: Reply, windows: Sequence[str]) -> Inspection:
     """Return the counters of ``windows``, in the order they were asked for."""
-    counters: dict[tuple[str, str], Counters] = {}
-    at = 2
-    for window in windows:
+    hashes, at = list[dict[str, str]](), 2
+    while at < len(reply) - 2:
         count = 2 * int(reply[at])
         flat = [text(field) for field in reply[at + 1 : at + 1 + count]]
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        for scope, numbers in read_counters(fields, window).items():
-            counters[window, scope] = numbers
+        hashes.append(dict(zip(flat[::2], flat[1::2], strict=True)))
         at += count + 1
-    return Inspection(text(reply[1]), counters)
+    counters = {
+        (window, scope): numbers
+        for window, fields in zip(windows, hashes[: len(windows)], strict=True)
+        for scope, numbers in read_counters(fields, window).items()
+    }
+    return Inspection(text(reply[1]), counters, hashes[len(windows) :])

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -196,13 +197,15 @@ class Budgets:
         ready: bytes | None = await self.wire.command("HGET", NODE, "ready")
         return ready == b"1"
 
-    async def inspect(self, org: str, windows: str = "") -> Inspection:
+    async def inspect(self, org: str, windows: str = "", names: Sequence[str] = ()) -> Inspection:
         """Return counters and the last journal id at one instant.
 
-        ``windows`` is a packed list; empty stands for the windows that run now.
+        ``windows`` is a packed list; empty stands for the windows that run now. ``names`` are those
+        of the org's own hashes that are looked at too.
         """
         packed = (windows or self._packed_now(org)).split(",")
-        keys = (org_key(org, "meta"), JOURNAL, *spend_keys(org, ",".join(packed)))
+        hashes = (*spend_keys(org, ",".join(packed)), *(org_key(org, name) for name in names))
+        keys = (org_key(org, "meta"), JOURNAL, *hashes)
         reply = await self.wire.submit(self._scripts.inspect, keys, ())
         with replies.reading():
             return replies.inspection(reply, packed)

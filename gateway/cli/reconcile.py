@@ -1,4 +1,4 @@
-"""The command ``reconcile``: the counters of Redis against the ledger, at one cut."""
+"""The command ``reconcile``: counters against the ledger and the open holds, at one cut."""
 
 import asyncio
 from typing import Annotated
@@ -8,13 +8,12 @@ import typer
 from gateway.cli import environment, output
 from gateway.cli.bookkeeping import open_bookkeeping
 from gateway.cli.clients import open_clients
-from gateway.domain.money import cents_from_microcents
 from gateway.registry.clients import require_org
-from gateway.registry.differences import Comparison, compare
+from gateway.registry.differences import Comparison, amount_text, compare
 from gateway.registry.mending import mend
 from gateway.registry.orgs import list_orgs
 
-_COLUMNS = ("budget_id", "window_id", "redis_cents", "ledger_cents", "difference_cents")
+_COLUMNS = ("budget_id", "window_id", "counter", "found", "expected", "difference")
 
 
 def run(
@@ -37,9 +36,15 @@ def run(
         (
             difference.budget_id,
             difference.window_id,
-            cents_from_microcents(difference.redis_microcents),
-            cents_from_microcents(difference.ledger_microcents),
-            cents_from_microcents(difference.redis_microcents - difference.ledger_microcents),
+            difference.counter,
+            *(
+                amount_text(difference.counter, amount)
+                for amount in (
+                    difference.found,
+                    difference.expected,
+                    difference.found - difference.expected,
+                )
+            ),
         )
         for comparison in comparisons
         for difference in comparison.differences

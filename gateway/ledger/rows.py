@@ -70,7 +70,7 @@ def _count(value: object) -> int | None:
 def repair_row(entry: Entry, difference: int) -> tuple[str, str, str, str]:
     """Return the outbox row that changes every counter of an entry by a difference."""
     changes = [
-        (f"{kind}:{window_id}" if window_id else kind, scope, difference)
+        (f"{kind}:{window_id}" if window_id else kind, f"{scope}.spent", difference)
         for kind, window_id in entry.windows
         for scope in ("org", f"agent.{entry.agent}")
     ]

@@ -1,24 +1,27 @@
-"""Differences: what Redis has counted against what the ledger has booked, at one cut.
+"""Differences: what Redis has counted against what is booked and what is open, at one cut.
 
 Counters and the last journal id are looked at in one step. The ledger is read once everything up
 to that id was posted, and without what was booked of later entries. So traffic that goes on in
 between is no difference. A repair is no journal entry: while one is on its way, the cut is
-made anew.
+made anew. What is held is compared with the open holds, which are looked at in the same step.
 """
 
 import asyncio
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import asyncpg
+import structlog
 
 from gateway.budgets.bookkeeping import Bookkeeping
-from gateway.budgets.keys import JOURNAL, JOURNAL_GROUP, org_key
+from gateway.budgets.keys import JOURNAL, JOURNAL_GROUP, RATE, org_key
 from gateway.budgets.proposals import packed_window
 from gateway.budgets.replies import Inspection
-from gateway.errors import StoreNotReady
+from gateway.domain.money import cents_from_microcents
+from gateway.errors import StoreError, StoreNotReady
 from gateway.ledger.sql import statement
 from gateway.registry.clients import Clients, RedisClient
+from gateway.registry.holds import counted_open, held_by, open_by
 from gateway.registry.windows import kept_windows, stored_windows
 
 _MARK = statement("select_ledger_mark")
@@ -29,14 +32,29 @@ _POLL_S = 0.05
 # The outbox looks for what is due every second.
 _REPAIR_POLL_S = 0.5
 
+Counted = Literal["spent", "held", "open"]
+# By counter, packed window and scope.
+Amounts = dict[tuple[Counted, str, str], int]
+_log = structlog.get_logger()
+
 
 class Difference(NamedTuple):
-    """One counter that is not what the ledger says."""
+    """One counter that is not what it must be.
+
+    ``expected`` is what the ledger has booked as spent, or what the open reservations hold; both
+    are microcents. ``open`` is the number of them that the limit of concurrency counts.
+    """
 
     budget_id: str
     window_id: str
-    redis_microcents: int
-    ledger_microcents: int
+    found: int
+    expected: int
+    counter: Counted = "spent"
+
+
+def amount_text(counter: Counted, amount: int) -> str:
+    """Return an amount of a difference as people read it: cents, or a number of reservations."""
+    return str(amount) if counter == "open" else cents_from_microcents(amount)
 
 
 class Comparison(NamedTuple):
@@ -118,7 +136,8 @@ async def _cut(clients: Clients, budgets: Bookkeeping, org: str) -> _Cut:
     seconds, _ = await clients.redis.time()
     stored = [packed_window(w) for w in stored_windows(meta, node.windows, seconds * 1000)]
     kept = kept_windows(node.windows, seconds * 1000)
-    inspection = await budgets.inspect(org, ",".join(dict.fromkeys([*kept, *stored])))
+    looked_at = ",".join(dict.fromkeys([*kept, *stored]))
+    inspection = await budgets.inspect(org, looked_at, ("holds", RATE))
     # The counters of a window that has ended leave in time; those of a running one may not.
     windows = frozenset([*stored, *(window for window, _ in inspection.counters)])
     return _Cut(inspection, windows, mark["at"], mark["entry_seq"])
@@ -126,6 +145,7 @@ async def _cut(clients: Clients, budgets: Bookkeeping, org: str) -> _Cut:
 
 async def _compared(clients: Clients, org: str, cut: _Cut) -> Comparison:
     journal_id = cut.inspection.journal_id
+    found, expected = _held(org, cut)
     windows = sorted(cut.windows)
     rows = await clients.ledger.fetch(
         _SPEND,
@@ -135,20 +155,42 @@ async def _compared(clients: Clients, org: str, cut: _Cut) -> Comparison:
         *_place(journal_id),
         cut.mark_seq,
     )
-    booked = {_counter(row): row["spent_microcents"] for row in rows}
-    counted = {place: found.spent_microcents for place, found in cut.inspection.counters.items()}
-    places = sorted(booked.keys() | counted.keys())
+    expected |= {("spent", *_counter(row)): row["spent_microcents"] for row in rows}
+    for place, counters in cut.inspection.counters.items():
+        found["spent", *place] = counters.spent_microcents
+    places = sorted(found.keys() | expected.keys())
     differences = tuple(
         Difference(
-            f"{org}:{scope}.{window.partition(':')[0]}",
+            f"{org}:{scope}.{'concurrency' if counter == 'open' else window.partition(':')[0]}",
             window.partition(":")[2],
-            counted.get((window, scope), 0),
-            booked.get((window, scope), 0),
+            found.get(place, 0),
+            expected.get(place, 0),
+            counter,
         )
-        for window, scope in places
-        if counted.get((window, scope), 0) != booked.get((window, scope), 0)
+        for place in places
+        for counter, window, scope in [place]
+        if found.get(place, 0) != expected.get(place, 0)
     )
     return Comparison(org, journal_id, True, len(places), differences)
+
+
+def _held(org: str, cut: _Cut) -> tuple[Amounts, Amounts]:
+    """Return what is counted as held and open, and what the open holds say."""
+    holds, rate = cut.inspection.hashes
+    try:
+        held, counted = held_by(holds), counted_open(rate)
+    except StoreError as error:
+        # What such a hold stands for is unknown: it must not be given back.
+        _log.error("held_not_compared", org=org, error=str(error))
+        return {}, {}
+    found: Amounts = {("open", RATE, scope): number for scope, number in counted.items()}
+    for place, counters in cut.inspection.counters.items():
+        found["held", *place] = counters.held_microcents
+    expected: Amounts = {("open", RATE, scope): n for scope, n in open_by(holds).items()}
+    for place, microcents in held.items():
+        if place[0] in cut.windows:
+            expected["held", *place] = microcents
+    return found, expected
 
 
 def _counter(row: asyncpg.Record) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Mending: counters that are not what the ledger says are repaired, once however many look.
+"""Mending: counters that are not what they must be are repaired, once however many look.
 
 Only by a repair, which is a difference: traffic goes on meanwhile, and what it changes stays.
 """
@@ -7,13 +7,13 @@ import orjson
 from ulid import ULID
 
 from gateway.budgets.bookkeeping import Bookkeeping
-from gateway.domain.money import cents_from_microcents
+from gateway.budgets.keys import RATE
 from gateway.errors import StoreNotReady
 from gateway.ledger.alerts import Alert, raise_alerts
 from gateway.ledger.epochs import hold_epoch
 from gateway.ledger.sql import statement
 from gateway.registry.clients import Clients
-from gateway.registry.differences import Comparison, Difference, compare
+from gateway.registry.differences import Comparison, Difference, amount_text, compare
 
 KIND = "counters_differ"
 _ASK = statement("ask_outbox")
@@ -59,7 +59,9 @@ def _repair(comparison: Comparison, change_id: str) -> str:
 def _change(org: str, difference: Difference) -> tuple[str, str, int]:
     scope, _, kind = difference.budget_id.removeprefix(f"{org}:").rpartition(".")
     window = f"{kind}:{difference.window_id}" if difference.window_id else kind
-    return window, scope, difference.ledger_microcents - difference.redis_microcents
+    field = f"{scope}.{difference.counter}"
+    change = difference.expected - difference.found
+    return RATE if difference.counter == "open" else window, field, change
 
 
 def _alert(comparison: Comparison, source: str) -> Alert:
@@ -69,8 +71,9 @@ def _alert(comparison: Comparison, source: str) -> Alert:
             {
                 "budget_id": difference.budget_id,
                 "window_id": difference.window_id,
-                "redis_cents": cents_from_microcents(difference.redis_microcents),
-                "ledger_cents": cents_from_microcents(difference.ledger_microcents),
+                "counter": difference.counter,
+                "found": amount_text(difference.counter, difference.found),
+                "expected": amount_text(difference.counter, difference.expected),
             }
             for difference in comparison.differences
         ],

@@ -114,6 +114,15 @@ async def test_connection_does_not_wait_forever_for_a_greeting(connect: Connect)
     assert "cannot be used" in connection.problem
 
 
+async def test_greeting_waits_for_one_answer_only(connect: Connect) -> None:
+    """A way that is so slow that it takes a second for each answer is still fast enough."""
+    async with stub_redis(lambda _: b"") as stub:
+        await connect(stub.url)
+
+    said = [command[0] for command in stub.commands]
+    assert said == [b"CLIENT", b"ROLE", b"INFO", b"SCRIPT", b"SCRIPT"]
+
+
 async def test_connection_tells_of_a_missing_permission(connect: Connect, servers: Servers) -> None:
     """A user who may not load scripts is told, and nothing is admitted."""
     server = servers.own_redis()

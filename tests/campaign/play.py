@@ -7,6 +7,7 @@ python -m tests.campaign --faults 500 --seed 7       # about fifty minutes; a ta
 """
 
 import random
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -51,26 +52,26 @@ class Played(NamedTuple):
 
 
 async def play(plan: Plan, progress: Callable[[str], object]) -> Played:
-    """Play one campaign.
+    """Play one campaign; where something is wrong, or does not come back, its folder is kept.
 
     Raises:
         AssertionError: something did not come back.
     """
-    began_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="campaign-") as name:
-        async with world(Path(name)) as there, httpx.AsyncClient() as client:
-            progress(
-                f"the disk of the spools is {'its own' if there.disk.is_mounted else 'shared'}"
-            )
-            load = Load(there, plan.callers, plan.seed)
-            async with watching(there.redis.url, lambda: there.worker.is_ready(client)) as watch:
-                struck = await _strike(plan, there, load, progress)
-                await settle_down(there)
-                await _answered(there, load, plan.answers_between)
-                await load.stop()
-                has_lost = any(struck[loss] for loss in LOSSES)
-                books = await settled_books(there, load.told, has_lost=has_lost)
+    began_s, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="campaign-"))
+    progress(f"logs are in {folder}")
+    async with world(folder) as there, httpx.AsyncClient() as client:
+        progress(f"the disk of the spools is {'its own' if there.disk.is_mounted else 'shared'}")
+        load = Load(there, plan.callers, plan.seed)
+        async with watching(there.redis.url, lambda: there.worker.is_ready(client)) as watch:
+            struck = await _strike(plan, there, load, progress)
+            await settle_down(there)
+            await _answered(there, load, plan.answers_between)
+            await load.stop()
+            has_lost = any(struck[loss] for loss in LOSSES)
+            books = await settled_books(there, load.told, has_lost=has_lost)
     books.wrong.extend(watch.wrong)
+    if not books.wrong:
+        shutil.rmtree(folder)
     return Played(plan, time.monotonic() - began_s, struck, watch.late_s, books)
 
 

@@ -28,7 +28,7 @@ async def test_agreement_ends_with_0(
     assert said.code == 0
     assert said.document["ok"] is True
     assert said.document["differences"] == []
-    assert {row["org"]: row["compared"] for row in said.document["orgs"]} == {"acme": 6, "evil": 0}
+    assert {row["org"]: row["compared"] for row in said.document["orgs"]} == {"acme": 13, "evil": 0}
 
 
 async def test_difference_ends_with_3(
@@ -47,12 +47,13 @@ async def test_difference_ends_with_3(
         {
             "budget_id": "acme:org.total",
             "window_id": "",
-            "redis_cents": "0.999999",
-            "ledger_cents": "1",
-            "difference_cents": "-0.000001",
+            "counter": "spent",
+            "found": "0.999999",
+            "expected": "1",
+            "difference": "-0.000001",
         }
     ]
-    assert "acme: 1 of 6 counters differ" in text.out
+    assert "acme: 1 of 13 counters differ" in text.out
     assert await clients.redis.hget("bg:{acme}:spend:total", "org.spent") == "999999"
 
 
@@ -69,9 +70,9 @@ async def test_repair_is_asked_for(
     again = await command("reconcile", "acme", "--repair")
 
     assert (asked.code, again.code) == (3, 0)
-    assert "1 of 6 counters differ" in asked.err
+    assert "1 of 13 counters differ" in asked.err
     assert "A repair was asked for." in asked.err
-    assert (again.err, again.out.splitlines()[0][:20]) == ("", "acme: all 6 counters")
+    assert (again.err, again.out.splitlines()[0][:21]) == ("", "acme: all 13 counters")
 
 
 async def test_ledger_that_is_behind_ends_with_3(

@@ -28,4 +28,4 @@ async def test_batch_waits_for_a_rebuild_that_has_begun(pool: asyncpg.Pool) -> N
         await booking
 
     (changes,) = await repairs(pool)
-    assert ["total", "org", 700] in changes
+    assert ["total", "org.spent", 700] in changes

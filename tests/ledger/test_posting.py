@@ -118,8 +118,8 @@ async def test_expire_that_meets_a_settle_is_repaired(pool: asyncpg.Pool) -> Non
 
     assert await rows(pool) == [("settle", 300)]
     [changes] = await repairs(pool)
-    assert ["day:2026-11-22", "org", -500] in changes
-    assert ["total", "agent.researcher", -500] in changes
+    assert ["day:2026-11-22", "org.spent", -500] in changes
+    assert ["total", "agent.researcher.spent", -500] in changes
     assert len(changes) == 6
 
 
@@ -131,7 +131,7 @@ async def test_settle_that_counted_nothing_is_repaired(pool: asyncpg.Pool) -> No
     await post(pool, [forgotten])
 
     assert await rows(pool) == [("settle", 300)]
-    assert [changes[0] for changes in await repairs(pool)] == [["day:2026-11-22", "org", 300]]
+    assert [changes[0] for changes in await repairs(pool)] == [["day:2026-11-22", "org.spent", 300]]
 
 
 async def test_settle_repeated_after_its_tombstone_books_nothing(pool: asyncpg.Pool) -> None:

@@ -66,8 +66,8 @@ async def repaired(pool: asyncpg.Pool) -> int:
     return sum(
         amount
         for row in found
-        for window, scope, amount in orjson.loads(row["payload"])["changes"]
-        if (window, scope) == ("total", "org")
+        for window, field, amount in orjson.loads(row["payload"])["changes"]
+        if (window, field) == ("total", "org.spent")
     )
 
 

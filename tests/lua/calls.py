@@ -90,7 +90,7 @@ _WORDS = {
         "id": "",
         "windows": "total",
         "place": "3",
-        "scope": "org",
+        "field": "org.spent",
         "amount_microcents": "2",
     },
     "inspect": {},

@@ -77,7 +77,9 @@ async def test_change_that_meets_no_integer_is_not_applied(store: Store) -> None
     await store.settle(ask, held, cents(3))
     correction = Correction(store.id(), ORG, ask.agent, ask.id, held.windows, cents(1), b"{}")
     repair = Repair(
-        store.id(), ORG, (("month:2037-11", "org", cents(2)), ("total", "org", cents(2)))
+        store.id(),
+        ORG,
+        (("month:2037-11", "org.spent", cents(2)), ("total", "org.spent", cents(2))),
     )
     await store.client.hset(TOTAL, "org.spent", "abc")
 
@@ -103,7 +105,7 @@ async def test_change_that_fails_is_not_taken_for_applied(store: Store, verb: st
     changes = {
         "credit": Credit(id, ORG, "org", "total", "", 5),
         "correct": Correction(id, ORG, "researcher", store.id(), WINDOWS, 5, b"{}"),
-        "repair": Repair(id, ORG, (("total", "org", 5),)),
+        "repair": Repair(id, ORG, (("total", "org.spent", 5),)),
     }
     apply = getattr(store.budgets, verb)
 

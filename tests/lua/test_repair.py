@@ -1,9 +1,10 @@
 """repair.lua: counters are made equal to the ledger, by a difference.
 
-P1 each difference changes the spent of one scope in one window, and no entry says so
+P1 each difference changes what one scope has spent or holds in one window, or how many are open,
+   and no entry says so
 P2 it is applied once, by its own id, which is kept for 7 days
 P3 counters that left by their TTL, and an org that is not known, are not brought back
-P4 windows that are not those of the keys, a place that is no spend key, a malformed scope or
+P4 windows that are not those of the keys, a place that is no spend key, a malformed field or
    amount is named, and nothing is applied
 P5 nothing but what differs is touched
 P6 counters that a running window has lost are made again, and leave when the others do
@@ -26,7 +27,10 @@ async def test_repair_changes_counters_only(store: Store) -> None:
     """P1: the differences are applied once, and no entry says so."""
     ask, held = await store.held(cents(5))
     await store.settle(ask, held, cents(5))
-    changes = (("total", "org", cents(-1)), ("day:2037-11-22", "agent.researcher", cents(2)))
+    changes = (
+        ("total", "org.spent", cents(-1)),
+        ("day:2037-11-22", "agent.researcher.spent", cents(2)),
+    )
     change = Repair(store.id(), ORG, changes)
 
     words = [await store.budgets.repair(change), await store.budgets.repair(change)]
@@ -35,6 +39,41 @@ async def test_repair_changes_counters_only(store: Store) -> None:
     assert (await store.spend())["org.spent"] == cents(4)
     assert (await store.spend("day:2037-11-22"))["agent.researcher.spent"] == cents(7)
     assert len(await store.journal()) == 1
+
+
+async def test_repair_changes_what_is_held_and_open(store: Store) -> None:
+    """P1: where a transaction broke off half-way, they are not what the open holds say."""
+    await store.held(cents(5))
+    changes = (("total", "org.held", cents(-2)), ("rate", "agent.researcher.open", 3))
+
+    assert await store.budgets.repair(Repair(store.id(), ORG, changes)) == "OK"
+
+    assert (await store.spend())["org.held"] == cents(3)
+    assert await store.client.hget("bg:{acme}:rate", "agent.researcher.open") == b"4"
+
+
+async def test_repair_makes_a_lost_count_of_open_holds_again(store: Store) -> None:
+    """P6: it never leaves, as before."""
+    await store.held(cents(5))
+    await store.client.delete("bg:{acme}:rate")
+
+    change = Repair(store.id(), ORG, (("rate", "agent.researcher.open", 1),))
+    assert await store.budgets.repair(change) == "OK"
+
+    assert await store.client.hgetall("bg:{acme}:rate") == {b"agent.researcher.open": b"1"}
+    assert await store.client.ttl("bg:{acme}:rate") == -1
+
+
+@pytest.mark.parametrize(
+    ("window", "field"), [("rate", "agent.researcher.spent"), ("total", "agent.researcher.open")]
+)
+async def test_repair_takes_a_field_where_it_belongs_only(
+    store: Store, window: str, field: str
+) -> None:
+    """P4: nothing would ever read it."""
+    await hold(store)
+    with pytest.raises(StoreError, match="changes"):
+        await store.budgets.repair(Repair(store.id(), ORG, ((window, field, 1),)))
 
 
 async def test_repeated_repair_changes_nothing(store: Store) -> None:
@@ -59,7 +98,7 @@ async def test_applied_repair_is_known_for_7_days(store: Store) -> None:
 
 async def test_repair_brings_no_key_back(store: Store) -> None:
     """P3: counters that left by their TTL stay gone."""
-    change = Repair(store.id(), ORG, (("day:2037-10-01", "org", 5),))
+    change = Repair(store.id(), ORG, (("day:2037-10-01", "org.spent", 5),))
 
     assert await store.budgets.repair(change) == "OK"
     assert await store.client.exists("bg:{acme}:spend:day:2037-10-01") == 0
@@ -69,7 +108,7 @@ async def test_repair_of_an_unknown_org_makes_no_org(store: Store) -> None:
     """P3: its id is all that it leaves."""
     own_id, before = store.id(), await store.contents()
 
-    said = await store.budgets.repair(Repair(own_id, "globex", (("total", "org", 5),)))
+    said = await store.budgets.repair(Repair(own_id, "globex", (("total", "org.spent", 5),)))
 
     assert said == "OK"
     left = {f"{{globex}}:applied:{own_id}", "{globex}:meta seq"}
@@ -85,7 +124,7 @@ async def test_repair_makes_lost_counters_again(store: Store, window: str) -> No
     left_s = await store.client.ttl(key)
     await store.client.delete(key)
 
-    changes = ((window, "org", cents(3)), (window, "agent.researcher", cents(3)))
+    changes = ((window, "org.spent", cents(3)), (window, "agent.researcher.spent", cents(3)))
     assert await store.budgets.repair(Repair(store.id(), ORG, changes)) == "OK"
 
     spent = {"org.spent": cents(3), "agent.researcher.spent": cents(3)}
@@ -96,7 +135,7 @@ async def test_repair_makes_lost_counters_again(store: Store, window: str) -> No
 async def test_repair_makes_no_other_window_of_that_kind(store: Store) -> None:
     """P6: that today runs brings no counters of another day back."""
     await store.held(cents(5))
-    changes = (("day:2037-10-01", "org", 5), ("day:2037-11-22", "org", 5))
+    changes = (("day:2037-10-01", "org.spent", 5), ("day:2037-11-22", "org.spent", 5))
 
     assert await store.budgets.repair(Repair(store.id(), ORG, changes)) == "OK"
 
@@ -121,7 +160,7 @@ async def test_repair_changes_spend_keys_only(store: Store, place: str) -> None:
     keys = ["bg:{acme}:meta", "bg:{acme}:applied:R1", "bg:{acme}:spend:total"]
     repair = load_scripts(FROZEN_CLOCK).repair
 
-    reply = await store.wire.submit(repair, keys, ["R1", "total", place, "org", "5"])
+    reply = await store.wire.submit(repair, keys, ["R1", "total", place, "org.spent", "5"])
 
     assert reply[:2] == [b"BADARG", b"changes"]
     assert await store.client.exists("bg:{acme}:applied:R1") == 0
@@ -131,20 +170,21 @@ async def test_repair_changes_spend_keys_only(store: Store, place: str) -> None:
 @pytest.mark.parametrize("amount", ["-0", "1e3", "", "--1", "9007199254740992"])
 async def test_malformed_change_is_refused(store: Store, amount: str) -> None:
     """P4: an amount that is not a signed integer within the range changes nothing."""
-    change = Repair(store.id(), ORG, (("total", "org", cast(int, amount)),))
+    change = Repair(store.id(), ORG, (("total", "org.spent", cast(int, amount)),))
 
     with pytest.raises(StoreError, match="changes"):
         await store.budgets.repair(change)
 
 
-@pytest.mark.parametrize("scope", ["", "a|b", "org spent"])
-async def test_repair_of_a_malformed_scope_is_refused(store: Store, scope: str) -> None:
-    """P4: no field is made that no scope has; nor is the change before it applied."""
+@pytest.mark.parametrize("field", ["", "org", "org.credit", "a|b.spent", "org .spent", "org.open"])
+async def test_repair_of_a_malformed_field_is_refused(store: Store, field: str) -> None:
+    """P4: no field is made that is no counter; nor is the change before it applied."""
     await hold(store)
     own_id, before = store.id(), await store.contents()
+    changes = (("total", "org.spent", 5), ("total", field, 5))
 
     with pytest.raises(StoreError, match="changes"):
-        await store.budgets.repair(Repair(own_id, ORG, (("total", "org", 5), ("total", scope, 5))))
+        await store.budgets.repair(Repair(own_id, ORG, changes))
 
     assert await store.contents() == before
 

@@ -185,7 +185,7 @@ class Correct(NamedTuple):
 
 
 class Repair(NamedTuple):
-    """Make counters equal the ledger; ``changes`` are packed window, scope and microcents."""
+    """Make counters equal the ledger; ``changes`` are packed window, field and microcents."""
 
     id: str
     changes: tuple[tuple[str, str, str], ...]

@@ -73,12 +73,12 @@ def _repair(org: Org, call: Repair) -> Answer:
     if call.id in org.applied:
         return ["DONE"]
     org.apply(call.id, "1")
-    for window, scope, amount in call.changes:
+    for window, field, amount in call.changes:
         is_there = window in org.spend
         proposal = org.proposal_of(window)
         if is_there or proposal:
             fields = org.spend.setdefault(window, {})
-            fields[f"{scope}.spent"] = fields.get(f"{scope}.spent", 0) + int(amount)
+            fields[field] = fields.get(field, 0) + int(amount)
         if not is_there:
             org.keep_counters(window, proposal)
     org.wrote()

@@ -62,8 +62,8 @@ class Invariants:
 
     def repaired(self, change: Repair) -> None:
         """Count a repair that was made."""
-        for window, scope, amount in change.changes:
-            self._spent[window, scope] += int(amount)
+        for window, field, amount in change.changes:
+            self._spent[window, field.removesuffix(".spent")] += int(amount)
 
     def _check_admission(self, hold: Hold, is_new: bool) -> None:
         org = self._org

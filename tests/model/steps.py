@@ -254,9 +254,9 @@ class Walk:
     def repair(self) -> None:
         """Repair counters by a difference; or once more."""
         windows = [*sorted(self.twin.org.spend)[:4], "day:2037-01-01"]
-        scopes = ("org", "agent.writer")
+        fields = ("org.spent", "agent.writer.spent")
         changes = tuple(
-            (self.dice.choice(windows), self.dice.choice(scopes), self.dice.choice(("5", "-7")))
+            (self.dice.choice(windows), self.dice.choice(fields), self.dice.choice(("5", "-7")))
             for _ in range(self.dice.randrange(1, 4))
         )
         change = Repair(self._id(), changes)

@@ -57,7 +57,7 @@ async def test_difference_is_repaired(books: Clients, budgets: Bookkeeping, drif
     found = await mend(books, budgets, "acme", WAIT_S)
 
     assert (len(found.differences), found.is_mended) == (1, True)
-    assert await asked(books) == [[[f"day:{day}", "agent.researcher", -drift]]]
+    assert await asked(books) == [[[f"day:{day}", "agent.researcher.spent", -drift]]]
     assert (await mended(books, budgets)).differences == ()
 
 
@@ -86,8 +86,9 @@ async def test_alert_tells_what_differed(books: Clients, budgets: Bookkeeping) -
         {
             "budget_id": "acme:org.total",
             "window_id": "",
-            "redis_cents": "10.000001",
-            "ledger_cents": "10",
+            "counter": "spent",
+            "found": "10.000001",
+            "expected": "10",
         }
     ]
 
@@ -99,7 +100,7 @@ async def test_many_looks_repair_once(books: Clients, budgets: Bookkeeping) -> N
     looks = await asyncio.gather(*(mend(books, budgets, "acme", 0) for _ in range(3)))
 
     assert all(look.is_mended for look in looks)
-    assert await asked(books) == [[["total", "org", -5]]]
+    assert await asked(books) == [[["total", "org.spent", -5]]]
     assert (await mended(books, budgets)).differences == ()
 
 

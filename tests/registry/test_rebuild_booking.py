@@ -150,7 +150,7 @@ async def test_repair_of_after_the_rebuild_is_applied(
     """K2: only what the restored counters have already is taken for applied."""
     await clients.redis.flushall()
     await ready(budgets, (await rebuild(clients)).epoch)
-    payload = {"id": str(ULID()), "org": "acme", "changes": [["total", "org", 5]]}
+    payload = {"id": str(ULID()), "org": "acme", "changes": [["total", "org.spent", 5]]}
     await clients.ledger.execute(
         "INSERT INTO outbox (kind, org, payload, source) VALUES ('repair', 'acme', $1, 's')",
         orjson.dumps(payload).decode(),
