@@ -11,6 +11,7 @@ import asyncpg
 import typer
 
 from gateway.budgets.node import check_server
+from gateway.budgets.profile import read_profile
 from gateway.cli import environment, output
 from gateway.cli.clients import open_clients, open_ledger, open_redis
 from gateway.cli.healthcheck import ask, ops_port
@@ -83,6 +84,9 @@ async def _redis(settings: Settings) -> AsyncGenerator[Check]:
         for finding in await check_server(redis):
             state: Literal["fail", "warn"] = "fail" if finding.severity == "refuse" else "warn"
             yield Check("redis", state, str(finding))
+        profile = await read_profile(redis)
+        kept = profile.name in ("standard", "strict")
+        yield Check("durability", "ok" if kept else "warn", profile.says)
         before_ms = time.time_ns() // 1_000_000
         seconds, microseconds = await redis.time()
         skew_ms = (before_ms + time.time_ns() // 1_000_000) // 2 - (

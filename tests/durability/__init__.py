@@ -1,0 +1,1 @@
+"""Tests of what a Redis may forget, by its profile."""
