@@ -30,7 +30,8 @@ def held_by(holds: Mapping[str, str]) -> Counter[tuple[str, str]]:
 def open_by(holds: Mapping[str, str]) -> Counter[str]:
     """Return how many reservations are open, by the scope of their agent; skip the unreadable."""
     requests = map(held_request, holds.values())
-    return Counter(f"agent.{request.agent}" for request in requests if request is not None)
+    scopes = (f"agent.{request.agent}" for request in requests if request is not None)
+    return Counter(scopes)
 
 
 def counted_open(rate: Mapping[str, str]) -> dict[str, int]:
