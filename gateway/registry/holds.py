@@ -31,7 +31,7 @@ def open_by(holds: Mapping[str, str]) -> Counter[str]:
     """Return how many reservations are open, by the scope of their agent; skip the unreadable."""
     requests = map(held_request, holds.values())
     scopes = (f"agent.{request.agent}" for request in requests if request is not None)
-    return Counter(scopes)
+    return Counter[str](scopes)
 
 
 def counted_open(rate: Mapping[str, str]) -> dict[str, int]:
