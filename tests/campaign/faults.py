@@ -14,7 +14,7 @@ from tests.campaign.fault import Fault, gone
 from tests.campaign.refusals import fill_disk, fill_memory, jump_clock, make_read_only
 from tests.campaign.world import Program, World
 
-_LONG_S = 10.0
+_LONG_S, _LONGER_S = 10.0, 150.0
 
 
 async def _killed(program: Program, chance: random.Random) -> None:
@@ -87,6 +87,13 @@ async def lose_postgres(world: World, _chance: random.Random) -> None:
     await asyncio.to_thread(world.postgres.start)
 
 
+async def lose_postgres_for_minutes(world: World, _chance: random.Random) -> None:
+    """Take Postgres away for two and a half minutes, while calls go on."""
+    await asyncio.to_thread(world.postgres.kill)
+    await asyncio.sleep(_LONGER_S)
+    await asyncio.to_thread(world.postgres.start)
+
+
 async def cut_connections(world: World, _chance: random.Random) -> None:
     """Cut every connection to Redis in the middle of whatever it says."""
     async with Redis.from_url(world.redis.url) as redis:
@@ -151,6 +158,8 @@ FAULTS: dict[str, Fault] = {
         half_open,
     )
 }
+# In the middle of a long campaign, once: it would make each of them longer by hours.
+OUTAGES: dict[str, Fault] = {lose_postgres_for_minutes.__name__: lose_postgres_for_minutes}
 # After these Redis has forgotten what it had confirmed. What nobody else knows is lost: a hold
 # whose gateway was killed before. So they strike where everything runs and is booked.
 LOSSES: dict[str, Fault] = {fault.__name__: fault for fault in (restore_redis, empty_redis)}

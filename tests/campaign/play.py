@@ -3,7 +3,7 @@
 The clock of Redis cannot jump here: its binary asks the kernel, and a clock of its own would need
 root and another library. That of a gateway does.
 
-python -m tests.campaign --faults 500 --seed 7       # about fifty minutes; a table
+python -m tests.campaign --faults 500 --seed 7       # half an hour; a table
 """
 
 import random
@@ -19,11 +19,14 @@ import httpx
 
 from tests.campaign.books import Books, settle_down, settled_books
 from tests.campaign.fault import Fault
-from tests.campaign.faults import FAULTS, LOSSES
+from tests.campaign.faults import FAULTS, LOSSES, OUTAGES
 from tests.campaign.load import Load
 from tests.campaign.watch import watching
 from tests.campaign.world import World, world
 from tests.until import until
+
+# So many faults make a long campaign.
+_LONG = 200
 
 
 class Plan(NamedTuple):
@@ -79,13 +82,13 @@ async def _strike(
     plan: Plan, there: World, load: Load, progress: Callable[[str], object]
 ) -> Counter[str]:
     chance, struck = random.Random(plan.seed), Counter[str]()
-    decks: tuple[list[str], list[str]] = [], []
+    decks = dict[tuple[str, ...], list[str]]()
     for number in range(plan.faults):
         await _answered(there, load, plan.answers_between)
         table = _table(plan, number)
         if table is LOSSES:
             await settle_down(there)
-        deck = decks[table is LOSSES]
+        deck = decks.setdefault(tuple(sorted(table)), [])
         if not deck:
             # Each strikes once before any strikes again.
             deck += chance.sample(sorted(table), len(table))
@@ -103,6 +106,8 @@ def _table(plan: Plan, number: int) -> Mapping[str, Fault]:
     is_loss = plan.faults_per_loss and number % plan.faults_per_loss == plan.faults_per_loss - 1
     if is_loss:
         return LOSSES
+    if plan.faults >= _LONG and number == plan.faults // 2:
+        return OUTAGES
     return {name: FAULTS[name] for name in plan.only} if plan.only else FAULTS
 
 
