@@ -46,7 +46,7 @@ README ?=
 campaign: $(VENV)/.dev
 	$(VENV)/bin/python -m tests.campaign --seed $(SEED) --faults $(FAULTS) $(if $(README),--readme)
 
-# Four minutes: every guard is removed once, and its tests must turn red.
+# Eight minutes: every guard is removed once, and its tests must turn red.
 mutants: $(VENV)/.dev
 	$(VENV)/bin/python -m tests.mutants
 

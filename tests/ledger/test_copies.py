@@ -27,3 +27,15 @@ async def test_copied_entries_change_nothing(
 
     assert set((await aggregates(pool)).values()) == {300 if "settle" in kinds else 200}
     assert await repairs(pool) == []
+
+
+async def test_entry_that_books_nothing_is_repaired_once(pool: asyncpg.Pool) -> None:
+    """It leaves no row to be known by: a replay must not take back what it counted once more."""
+    reservation_id = new_id()
+    batch = [entry("settle", reservation_id, 5), entry("settle", reservation_id, 8)]
+
+    for _ in range(2):
+        assert await post(pool, batch) == 0
+
+    (changes,) = await repairs(pool)
+    assert {change[2] for change in changes} == {-8}

@@ -39,6 +39,7 @@ async def test_authenticate_tells_of_a_key(
         ("k1|active|2142504000000|*", "", KeyStatus("KEY_EXPIRED")),
         ("k1|active|2142504000001|*", "", KeyStatus("OK", "k1", "*")),
         ("k1|active|0|*", "", KeyStatus("OK", "k1", "*")),
+        ("k1|active|nan|*", "", KeyStatus("UNKNOWN_KEY")),
         ("k1|active|1|writer", "researcher", KeyStatus("KEY_EXPIRED")),
         ("k1|revoked|1|writer", "researcher", KeyStatus("UNKNOWN_KEY")),
         ("k1|active||writer,researcher", "researcher", KeyStatus("OK", "k1", "writer,researcher")),
@@ -83,6 +84,17 @@ async def test_clock_that_steps_back_revives_no_key(store: Store) -> None:
     said = await call(store, "authenticate")
 
     assert (said[0], said[-1]) == (b"KEY_EXPIRED", store.now_ms + 5)
+
+
+@pytest.mark.parametrize("now", ["inf", "1e15", "nan"])
+async def test_clock_that_is_none_ends_no_key(store: Store, now: str) -> None:
+    """A4: whoever wrote it, it is no instant, and the key lives on."""
+    await store.client.hset("bg:{acme}:keys", KEY_DIGEST, f"k1|active|{store.now_ms + 5}|*")
+    await store.client.hset("bg:{acme}:meta", "now", now)
+
+    said = await call(store, "authenticate")
+
+    assert (said[0], said[-1]) == (b"OK", store.now_ms)
 
 
 @pytest.mark.parametrize("org", [ORG, "globex"])

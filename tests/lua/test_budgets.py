@@ -270,6 +270,34 @@ async def test_override_without_a_valid_end_is_ignored(store: Store, until: str)
     assert isinstance(await store.reserve(cents(11)), Denied)
 
 
+async def test_quote_of_zero_needs_no_money(store: Store) -> None:
+    """R9: also where more is spent than there was: it cannot cost anything."""
+    await store.limits(limits(org_month="10"))
+    ask, held = await store.held(cents(10))
+    await store.settle(ask, held, cents(11))
+
+    assert isinstance(await store.reserve(0), Held)
+    assert isinstance(await store.reserve(1), Denied)
+
+
+@pytest.mark.parametrize("budget", ["org.month", "agent.researcher.day", "agent.*.day"])
+@pytest.mark.parametrize("text", ["1e3", "-5", "none", "nan", "9007199255", ""])
+async def test_override_that_is_no_number_refuses(store: Store, budget: str, text: str) -> None:
+    """R14: while it counts it is named, and nothing is admitted below it."""
+    override = {f"{budget}.override_cents": text, f"{budget}.override_until": "2142504060"}
+    await store.limits({**limits(org_month="10"), "agent.*.day.limit_cents": "10", **override})
+
+    assert await store.reserve(cents(1)) == Refused("LIMITS_INVALID", f"{budget}.override_cents")
+
+
+@pytest.mark.parametrize("scope", ["org", "agent.researcher"])
+async def test_rate_of_zero_admits_nothing(store: Store, scope: str) -> None:
+    """R15: not even the first call, which any other rate has room for."""
+    await store.limits({**limits(org_month="10"), f"{scope}.rpm": "0"})
+
+    assert await store.reserve(cents(1)) == Refused("RATE", scope, retry_ms=60_000)
+
+
 @pytest.mark.parametrize("field", ["org.per_call_cents", "agent.*.per_call_cents"])
 async def test_ceiling_per_call(store: Store, field: str) -> None:
     """R15: one call above the ceiling is refused, whatever the budgets have left."""

@@ -13,6 +13,8 @@ C9 nothing but the credit of this budget is touched
 Keys that somebody has damaged: test_damaged.py.
 """
 
+import time
+
 import pytest
 from msgspec import structs
 
@@ -20,9 +22,10 @@ from gateway.budgets.changes import Credit
 from gateway.domain.reservation import Denied, Held
 from gateway.errors import StoreError
 from tests.lua.calls import AMOUNTS, call, changed, hold
-from tests.lua.store import ORG, Store, cents
+from tests.lua.store import ORG, Store, cents, ms
 
 LIMITS = {"status": "active", "org.month.limit_cents": "10", "agent.*.day.limit_cents": "5"}
+DAY_ENDS = str(ms("2037-11-23T00:00:00Z"))
 CREDIT = Credit("C1", ORG, "agent.researcher", "day", "2037-11-22", cents(3))
 
 
@@ -125,6 +128,22 @@ async def test_credit_before_the_first_call_opens_the_day(store: Store) -> None:
     assert word == "OK"
     assert held.windows.startswith("day:2037-11-23,")
     assert await store.client.ttl("bg:{acme}:spend:day:2037-11-23") > 0
+
+
+async def test_window_that_a_credit_opens_leaves_with_it(store: Store) -> None:
+    """C5: two days after its end, also where no call comes that would see to it."""
+    await store.budgets.credit(credit(store, 3))
+
+    left_ms = await store.client.pttl("bg:{acme}:spend:day:2037-11-22")
+    assert abs(time.time() * 1000 + left_ms - ms("2037-11-25T00:00:00Z")) < 60_000
+
+
+@pytest.mark.parametrize(("now", "word"), [(DAY_ENDS, "GONE"), ("inf", "OK"), ("1e15", "OK")])
+async def test_credit_is_given_by_the_clock_of_the_org(store: Store, now: str, word: str) -> None:
+    """C4: a clock that steps back gives nothing to a day that has ended; no instant is no clock."""
+    await store.client.hset("bg:{acme}:meta", "now", now)
+
+    assert await store.budgets.credit(credit(store, 3)) == word
 
 
 async def test_credit_opens_the_name_that_goes_on(store: Store) -> None:

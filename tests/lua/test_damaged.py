@@ -235,3 +235,14 @@ async def test_counter_that_is_no_amount_refuses(store: Store, number: str) -> N
     await store.client.hset(TOTAL, "org.spent", number)
 
     assert await store.reserve(cents(1)) == Refused("BADARG", "org.total")
+
+
+@pytest.mark.parametrize("number", ["nan", "-nan", "-inf"])
+async def test_hold_does_not_grow_on_what_is_no_amount(store: Store, number: str) -> None:
+    """D7: an extension is compared with it, too."""
+    await store.limits({"status": "active", "org.total.limit_cents": "5"})
+    ask, held = await store.held(cents(1))
+    await store.client.hset(TOTAL, "org.spent", number)
+    more = structs.replace(ask, amount_microcents=cents(9))
+
+    assert await store.budgets.extend(more, held.windows) == Refused("BADARG", "org.total")

@@ -229,6 +229,8 @@ async def test_org_without_meta_is_cold(store: Store) -> None:
 
 
 GARBAGE = ["nan", "inf", "-1", "0x10", "1e3", "5,000", "", " 5 ", "9" * 20, "1.2.3", "9999999999"]
+# A seventh decimal would be read as ten times as much.
+GARBAGE += ["1.0000001", "9007199254.740992", "1.", ".5"]
 
 
 @pytest.mark.parametrize("text", GARBAGE)

@@ -55,6 +55,8 @@ async def test_settle_is_paid_by_the_agent_that_reserved(store: Store) -> None:
     await call(store, "settle", own_id, agent="writer")
 
     assert await store.spend() == {"org.spent": 4, "agent.researcher.spent": 4}
+    [entry] = await store.journal("settle")
+    assert entry["agent"] == "researcher"
 
 
 async def test_repeated_settle_answers_the_first_result(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 K1 a key text is read in one way or not at all, and what is read names its own org
 A1 a description is a route or unusable with the reason; it never raises, and never sends anything
-   of the environment but GATEWAY_CREDENTIAL_*
+   of the environment but GATEWAY_CREDENTIAL_*, nor of the disk but the credentials folder
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateway.domain.key import is_id, read_key
 from gateway.proxy.agents import Agents, Found, Route, Unusable
 from gateway.proxy.credentials import Credentials
-from gateway.proxy.head import read_request_head
+from gateway.proxy.head import header_lines, read_request_head
 from tests.fuzzing import examples
 
 _DESCRIBED: dict[str, Any] = {
@@ -31,7 +31,11 @@ _DESCRIBED: dict[str, Any] = {
     "timeouts": {"connect_s": 5, "read_s": 610, "idle_s": 120},
 }
 _SECRET = "not-for-an-upstream"
-_ENVIRON = {"GATEWAY_CREDENTIAL_A": "given", "HOME": _SECRET, "STRIPE_API_KEY": _SECRET}
+_BROKEN = "given\r\nx-c: made"
+_ENVIRON = {"GATEWAY_CREDENTIAL_A": "given", "GATEWAY_CREDENTIAL_B": _BROKEN}
+_ENVIRON |= {"HOME": _SECRET, "STRIPE_API_KEY": _SECRET}
+_SOURCES = ["env:HOME", "env:", "env:GATEWAY_CREDENTIAL_B", "file:../secret", "file:link"]
+_SOURCES += ["file:broken", "file:\0", "file:"]
 _VALUES = st.recursive(
     st.one_of(
         st.none(),
@@ -39,9 +43,7 @@ _VALUES = st.recursive(
         st.integers(-(2**63), 2**63 - 1),
         st.floats(allow_nan=False, allow_infinity=False),
         st.text(max_size=12),
-        st.sampled_from(
-            ["env:HOME", "env:", "file:../x", "file:\0", "http://a\r\nb", "http://[", ""]
-        ),
+        st.sampled_from([*_SOURCES, "http://a\r\nb", "http://[", ""]),
         st.sampled_from(["1" * 5000, "\ud7ff", "http://\u2100.test", "http://a.test:\u0663"]),
     ),
     lambda parts: st.one_of(
@@ -85,22 +87,56 @@ async def _found(text: bytes, folder: Path) -> Found:
     return await Agents(read, Credentials(_ENVIRON, folder)).find("acme", "researcher")
 
 
+def _credentials(folder: Path) -> Path:
+    """Return a credentials folder with what an operator put there, good and bad."""
+    credentials = folder / "credentials"
+    if not credentials.exists():
+        credentials.mkdir()
+        (folder / "secret").write_text(_SECRET)
+        (credentials / "token").write_text("given")
+        (credentials / "broken").write_text(_BROKEN)
+        (credentials / "link").symlink_to(folder / "secret")
+    return credentials
+
+
 @examples(200)
 @given(text=_TEXTS)
 @example(b"[" * 100_000)
 @example(b'{"a":' * 2_000)
+@example(_changed(("headers", "x-a"), "env:HOME"))
+@example(_changed(("headers", "x-a"), "env:GATEWAY_CREDENTIAL_B"))
+@example(_changed(("headers", "x-a"), "file:link"))
 def test_description_is_usable_or_named(tmp_path: Path, text: bytes) -> None:
     """A1: whatever stands in the registry, a call of the agent hears 500 and the log says why."""
-    (tmp_path / "token").write_text("given")
-
-    found = asyncio.run(_found(text, tmp_path))
+    found = asyncio.run(_found(text, _credentials(tmp_path)))
 
     assert isinstance(found, (Route, Unusable))
     if isinstance(found, Unusable):
         assert found.why
     else:
         assert _SECRET.encode() not in found.added_lines
-        assert found.added_lines.count(b"\r\n") == len(found.added)
+        assert found.added_lines.count(b"\n") == found.added_lines.count(b"\r") == len(found.added)
+
+
+@examples(100)
+@given(
+    name=st.one_of(st.text(max_size=8), st.sampled_from(["x-a", "X-A", "x-c: made\r\nx-a"])),
+    source=st.one_of(st.text(max_size=12), st.sampled_from([*_SOURCES, _BROKEN])),
+)
+@example("x-a", "env:HOME")
+@example("x-a", "env:GATEWAY_CREDENTIAL_B")
+@example("x-a", "file:../secret")
+@example("x-a", "file:link")
+@example("x-c: made\r\nx-a", "given")
+def test_credential_is_one_line_of_its_own_places(tmp_path: Path, name: str, source: str) -> None:
+    """A1: also where whoever read the description has let it through."""
+    try:
+        lines = header_lines(Credentials(_ENVIRON, _credentials(tmp_path)).headers({name: source}))
+    except ValueError:
+        return
+
+    assert _SECRET.encode() not in lines
+    assert (lines.count(b"\r"), lines.count(b"\n"), lines.count(b"\0")) == (1, 1, 0)
 
 
 _KEYS = st.one_of(
@@ -119,6 +155,8 @@ _KEYS = st.one_of(
 @example("bgk_acme_k1_s3cret\n")
 @example("bgk_acme}:x_k1_s3cret")
 @example("bgk_\u0661_k1_s")
+@example("bgk_acme_k\u0661_s")
+@example("bgk_acme_k1_s\u0661")
 def test_key_text_is_read_in_one_way(text: str) -> None:
     """K1: org, key id and secret make up the text again, and can be part of a key of Redis."""
     key = read_key(text)

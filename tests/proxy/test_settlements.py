@@ -11,10 +11,12 @@ from prometheus_client import CollectorRegistry
 from gateway.budgets.address import read_address
 from gateway.budgets.changes import Settlement
 from gateway.budgets.connection import Connection
+from gateway.budgets.keys import NODE
 from gateway.budgets.scripts import load_scripts
 from gateway.budgets.verbs import Budgets
 from gateway.cli.embedded_redis import EmbeddedRedis
 from gateway.domain.reservation import Ask, Held
+from gateway.proxy import settlements
 from gateway.proxy.settlements import Settlements
 from gateway.proxy.spool import Release, Spool
 from gateway.telemetry import ProxyMetrics
@@ -140,6 +142,91 @@ async def test_ends_go_to_disk_and_come_back(
 
     assert await acme.counters(own_client) == {"org.spent": 7, "agent.researcher.spent": 7}
     assert list(gateway.folder.iterdir()) == []
+
+
+async def test_end_that_finds_no_disk_is_kept(
+    start: Start, own_redis: EmbeddedRedis, own_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While neither Redis nor the disk takes it, it is open, and it is tried again."""
+    monkeypatch.setattr(settlements, "_PAUSE_MAX_S", 0.1)
+    await acme.write_org(own_client)
+    gateway = await start(own_redis.url, insist_s=0.1)
+    ask, held = await gateway.held(5)
+    gateway.folder.rename(gateway.folder.with_suffix(".away"))
+
+    own_redis.kill()
+    gateway.settlements.settle(_settlement(ask, held, 7))
+    await until(lambda: gateway.value("faults_total") > 0, "the disk to fail")
+    assert (gateway.settlements.open, gateway.value("spooled_total")) == (1, 0)
+    gateway.folder.with_suffix(".away").rename(gateway.folder)
+    await until(lambda: not gateway.settlements.open, "the settle to be on disk")
+    own_redis.start()
+    await until(lambda: not list(gateway.folder.iterdir()), "the spool to be replayed")
+
+    assert await acme.counters(own_client) == {"org.spent": 7, "agent.researcher.spent": 7}
+
+
+async def test_replay_without_redis_leaves_the_file(
+    start: Start, own_redis: EmbeddedRedis, own_client: Any
+) -> None:
+    """What another process has left is let go of, and taken again when Redis is back."""
+    await acme.write_org(own_client)
+    gateway = await start(own_redis.url)
+    ask, held = await gateway.held(5)
+    own_redis.kill()
+    await until(lambda: not gateway.connection.connected, "the connection to be lost")
+
+    _leave(gateway.folder, _settlement(ask, held, 7))
+    await until(lambda: gateway.value("spool_entries") == 1, "the file to be taken")
+    own_redis.start()
+    await until(lambda: not list(gateway.folder.iterdir()), "the spool to be replayed")
+
+    assert await acme.counters(own_client) == {"org.spent": 7, "agent.researcher.spent": 7}
+
+
+async def test_replay_waits_for_the_marker(start: Start, redis_url: str, redis: Any) -> None:
+    """A Redis that is being rebuilt has not its counters yet, nor the epoch of the entry."""
+    await acme.write_org(redis)
+    gateway = await start(redis_url)
+    ask, held = await gateway.held(5)
+    marker = await redis.hgetall(NODE)
+    await redis.delete(NODE)
+    await until(lambda: gateway.connection.node is None, "the marker to be missed")
+
+    _leave(gateway.folder, _settlement(ask, held, 7))
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    # The spool is looked at once a second.
+    await until(lambda: loop.time() > began_s + 1.5, "a replay that does not come")
+    assert await acme.journal(redis) == []
+    await redis.hset(NODE, mapping=marker)
+    await until(lambda: not list(gateway.folder.iterdir()), "the spool to be replayed")
+
+    assert [entry["epoch"] for entry in await acme.journal(redis)] == [marker["epoch"]]
+
+
+async def test_end_that_redis_refuses_is_kept(start: Start, redis_url: str, redis: Any) -> None:
+    """A sound end, too: somebody has damaged what it would be written to."""
+    await acme.write_org(redis)
+    gateway = await start(redis_url)
+    ask, held = await gateway.held(5)
+    await redis.delete("bg:journal")
+    await redis.set("bg:journal", "no stream")
+
+    gateway.settlements.settle(_settlement(ask, held, 7))
+    await until(
+        lambda: [path.suffix for path in gateway.folder.iterdir()] == [".refused"],
+        "the end to be kept aside",
+    )
+
+    assert ask.id in next(gateway.folder.iterdir()).read_text()
+
+
+def _leave(folder: Path, end: Settlement) -> None:
+    """Leave an end behind, as a process does that was killed."""
+    spool = Spool(folder)
+    spool.append([end])
+    spool.close()
 
 
 async def test_next_process_replays(

@@ -1,8 +1,11 @@
 """The spool: what it took survives a crash, belongs to one process, and is read in order."""
 
+import errno
 import os
 import resource
 import signal
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,24 @@ def test_file_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
     theirs.put_back(taken)
 
     assert [file.ends for file in ours.take()] == [[_SETTLEMENT]]
+
+
+@pytest.mark.parametrize("is_asked", [stat.S_ISREG, stat.S_ISDIR], ids=["file", "folder"])
+def test_end_is_on_disk_when_the_disk_has_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_asked: Callable[[int], bool]
+) -> None:
+    """Until then a crash of the machine takes it back, or the name of its file."""
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if is_asked(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "The disk is broken")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+
+    with pytest.raises(OSError, match="broken"):
+        Spool(tmp_path).append([_SETTLEMENT])
 
 
 def test_torn_tail_is_tolerated(tmp_path: Path) -> None:

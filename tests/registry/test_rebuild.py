@@ -29,6 +29,7 @@ from gateway.domain.reservation import Ask, Denied, Held
 from gateway.errors import ConfigError, StoreError, StoreNotReady
 from gateway.registry.agents import add_agent
 from gateway.registry.clients import Clients
+from gateway.registry.credits import ask_credit
 from gateway.registry.differences import compare
 from gateway.registry.limits import set_limits
 from gateway.registry.mirror import locked
@@ -121,6 +122,19 @@ async def test_next_call_is_decided_on_restored_counters(
 
     assert isinstance(more, Denied)
     assert isinstance(rest, Held)
+
+
+async def test_credit_that_was_given_up_is_not_restored(
+    clients: Clients, pump: JournalPump
+) -> None:
+    """B1: Redis has never had it, so nobody may spend it now."""
+    await ask_credit(clients, "acme", ("org", "total", ""), 5 * CENT, AUTHOR)
+    await clients.ledger.execute("UPDATE outbox SET done_at = now(), result = 'dead'")
+    await clients.redis.flushall()
+
+    await rebuild(clients)
+
+    assert await clients.redis.hget("bg:{acme}:spend:total", "org.credit") is None
 
 
 async def died(clients: Clients) -> Exception | None:
