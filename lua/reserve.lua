@@ -41,10 +41,10 @@ local id, reserved_ms, org, agent, amount_text, asked_ttl_ms, default_ttl_ms, ke
     body, idem, zone, entries_max, epoch, windows, proposal = unpack(ARGV)
 local call, scope, amount = redis.call, 'agent.' .. agent, tonumber(amount_text)
 local meta = call('HMGET', KEYS[2], 'schema', 'now', 'billing_status', 'running', 'until',
-    'limits', 'chain')
+    'limits', 'chain', 'epoch')
 local server_ms, stored_ms, packed = time_ms(), tonumber(meta[2]) or 0, meta[7]
 local now_ms = stored_ms > server_ms and stored_ms or server_ms
-local refusal, opening, arrivals, seq, chain, rules, limits, entry, may_cross
+local refusal, opening, arrivals, seq, chain, rules, limits, entry, may_cross, has_room, budget
 if not (is_amount(amount_text) and is_ask(id, reserved_ms, org, agent, asked_ttl_ms, default_ttl_ms,
     owner, body, idem, zone, entries_max, epoch)) then
     --- @include "argument" "bad_ask"
@@ -52,18 +52,18 @@ if not (is_amount(amount_text) and is_ask(id, reserved_ms, org, agent, asked_ttl
 end
 local is_skewed = stored_ms - server_ms > 300000 or math.abs(reserved_ms - server_ms) > 300000
 local key_found, key_id = find_key(KEYS[3], key_digest, agent, now_ms)
-if is_skewed or not meta[1] or key_found ~= 'OK' then
-    key_found = (is_skewed and 'CLOCK') or (not meta[1] and 'COLD') or key_found
+local is_cold = not meta[1] or (meta[8] or epoch) ~= epoch
+if is_skewed or is_cold or key_found ~= 'OK' then
+    key_found = (is_skewed and 'CLOCK') or (is_cold and 'COLD') or key_found
     return answer({key_found}, KEYS[2], nil, server_ms)
 end
-local ended, open = call('GET', KEYS[6]), call('HGET', KEYS[4], id)
+local ended, open, missing, ttl_ms = call('GET', KEYS[6]), call('HGET', KEYS[4], id)
 if ended or open or idem ~= '' then
     --- @include "hold" "known"
     refusal = known_reservation(ended, open, agent, amount_text, body) or known_key(KEYS[9], idem)
 end
 local is_running = meta[4] == proposal and now_ms < (tonumber(meta[5]) or 0)
 local is_known = is_running and packed and limits_text(KEYS[1], windows, packed) == meta[6]
-local has_room, budget, missing, ttl_ms
 if is_known then
     has_room, budget, missing, ttl_ms = room(packed, scope, amount)
 end

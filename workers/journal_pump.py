@@ -188,6 +188,9 @@ class JournalPump:
         # delivered, then what is pending: the other way round, what another pump is given in
         # between would be taken for posted.
         groups = await self._redis.xinfo_groups(JOURNAL)
+        if not groups:
+            # Redis was emptied, and something was journaled since: the next read says so.
+            return
         keep_from = min((group["last-delivered-id"] for group in groups), key=_place)
         for group in groups:
             oldest = (await self._redis.xpending(JOURNAL, group["name"]))["min"]

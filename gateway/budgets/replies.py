@@ -23,6 +23,7 @@ from gateway.domain.reservation import (
     ReleasedWord,
     Replayed,
     ReserveOutcome,
+    ResumedWord,
     Settled,
     SettledWord,
     State,
@@ -36,6 +37,7 @@ _REFUSALS = frozenset(get_args(Refusal))
 _STATES: dict[str, State] = {state: state for state in get_args(State)}
 _KEY_WORDS: dict[str, KeyWord] = {word: word for word in get_args(KeyWord)}
 _SETTLED: dict[bytes, SettledWord] = {word.encode(): word for word in get_args(SettledWord)}
+_RESUMED: dict[bytes, ResumedWord] = {word.encode(): word for word in get_args(ResumedWord)}
 _RELEASED: dict[bytes, ReleasedWord] = {word.encode(): word for word in get_args(ReleasedWord)}
 # What the scripts answer as text where it is an amount or an instant; int() takes twice as long.
 _whole = json.Decoder(int).decode
@@ -163,6 +165,12 @@ def released(reply: Reply) -> Released:
     """Return the end of a release."""
     word, state, cost, _, _ = reply
     return Released(_RELEASED[word], _STATES[text(state)], int(cost))
+
+
+def resumed(reply: Reply) -> ResumedWord:
+    """Return what a hold that was told again has met."""
+    with reading():
+        return _RESUMED[reply[0]]
 
 
 def key_status(reply: Reply) -> KeyStatus:

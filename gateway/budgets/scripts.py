@@ -40,6 +40,7 @@ class Scripts(NamedTuple):
     reserve: Script
     settle: Script
     release: Script
+    resume: Script
     extend: Script
     expire: Script
     credit: Script

@@ -91,9 +91,39 @@ class Budgets:
             self._follow(node)
         return self._proposals.current(org, now_ms)
 
-    def begin_again(self, ask: Ask) -> asyncio.Future[Reply]:
-        """Queue a reserve that was answered before, also while nothing new may be admitted."""
-        return self.calls.reserve(ask, self._proposal(ask.org))
+    def begin_resume(self, ask: Ask, windows: str, key_id: str) -> asyncio.Future[Reply]:
+        """Queue to hold again what was held before, whatever there is room for.
+
+        Also while nothing new may be admitted. ``windows`` is what ``Held`` gave, ``ask.ttl_ms``
+        how long it is held from now; ``replies.resumed`` knows what the reply says.
+        """
+        packed, idem_digest = split_token(windows)
+        key = _org_keys(ask.org)
+        return self.wire.submit(
+            self._scripts.resume,
+            (
+                f"{key}meta",
+                f"{key}holds",
+                EXPIRY,
+                f"{key}done:{ask.id}",
+                f"{key}rate",
+                f"{key}idem:{idem_digest or '-'}",
+                *spend_keys(ask.org, packed),
+            ),
+            (
+                ask.id,
+                reserved_ms(ask.id),
+                ask.org,
+                ask.agent,
+                ask.amount_microcents,
+                ask.ttl_ms,
+                key_id,
+                ask.owner,
+                ask.body_digest,
+                idem_digest,
+                packed,
+            ),
+        )
 
     def submit_reserve(self, ask: Ask, proposal: Proposal) -> asyncio.Future[Reply]:
         """Queue one reserve with a proposal; the answer may be WINDOW."""
@@ -193,9 +223,9 @@ class Budgets:
         return found
 
     async def is_marked(self) -> bool:
-        """Ask whether the node marker stands; ``wire.node`` is what was last seen of it."""
-        ready: bytes | None = await self.wire.command("HGET", NODE, "ready")
-        return ready == b"1"
+        """Ask whether the node marker stands, and is the one that was last seen."""
+        ready, epoch = await self.wire.command("HMGET", NODE, "ready", "epoch")
+        return bool(ready == b"1" and epoch == self.wire.epoch.encode())
 
     async def inspect(self, org: str, windows: str = "", names: Sequence[str] = ()) -> Inspection:
         """Return counters and the last journal id at one instant.
@@ -229,12 +259,9 @@ class Budgets:
             self._proposals = Proposals(node.windows)
         self._proposals_for = node
 
-    def _proposal(self, org: str) -> Proposal:
-        self._follow(self.wire.node)
-        return self._proposals.current(org, time.time_ns() // 1_000_000)
-
     def _packed_now(self, org: str) -> str:
-        return self._proposal(org).packed
+        self._follow(self.wire.node)
+        return self._proposals.current(org, time.time_ns() // 1_000_000).packed
 
 
 def _org_keys(org: str) -> str:

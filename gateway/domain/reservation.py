@@ -31,6 +31,7 @@ Refusal = Literal[
 
 SettledWord = Literal["SETTLED", "DONE", "DONE_OTHER", "LATE", "VOIDED", "JOURNALED"]
 ReleasedWord = Literal["RELEASED", "DONE", "VOID"]
+ResumedWord = Literal["RESUMED", "HELD", "DONE", "COLD"]
 KeyWord = Literal["OK", "COLD", "UNKNOWN_KEY", "KEY_EXPIRED", "AGENT_NOT_ALLOWED"]
 
 

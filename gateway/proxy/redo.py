@@ -3,7 +3,8 @@
 Its last second may be gone, or more where an older file was restored, or all of it. This process
 knows what it holds and what was confirmed last, and each of these calls is harmless where Redis
 knows it. They are queued before anything else is, so nothing new is admitted in the room of a
-hold that was forgotten.
+hold that was forgotten. A hold is told until Redis has it or its call has ended, whatever there is
+room for: it was granted.
 """
 
 import asyncio
@@ -12,20 +13,21 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import structlog
+from msgspec import structs
 
 from gateway.budgets.keys import org_key
-from gateway.budgets.replies import UNREADABLE, Reply
+from gateway.budgets.replies import Reply, resumed
 from gateway.budgets.verbs import Budgets
-from gateway.domain.reservation import Held, Released, Settled
+from gateway.domain.reservation import Released, Settled
 from gateway.domain.reservation_id import reserved_ms
-from gateway.errors import StoreError
+from gateway.errors import StoreError, StoreUnavailable
 from gateway.proxy.reservations import Reservation, Reservations
 from gateway.proxy.settlements import Settlements
 from gateway.proxy.spool import End
 from gateway.telemetry import ProxyMetrics
 
-# The script refuses ids that are older than five minutes; some seconds for a clock that is ahead.
-_HOLD_AGE_MS = 280_000
+# An org that Redis has forgotten is there again in a second or two.
+_HOLD_PAUSE_S = 0.1
 # What Redis remembers an end for, less the time that a call may take.
 _END_AGE_MS = 600_000
 _ENDS_PER_STEP = 500
@@ -66,13 +68,9 @@ class Redo:
             # It was rebuilt: that it had lost everything is known.
             seen, self._epoch = {}, wire.epoch
         found = [wire.command("HGET", org_key(org, "meta"), "seq") for org in seen]
-        holds = [
-            (reservation, self._budgets.begin_again(reservation.ask))
-            for reservation in self._reservations.open.values()
-            if not _is_older(reservation.ask.id, now_ms - _HOLD_AGE_MS)
-        ]
         self._spawn(self._compare(seen, found))
-        self._spawn(self._hold_again(holds))
+        for reservation in self._reservations.open.values():
+            self._spawn(self._hold_again(reservation, self._resumed(reservation)))
         self._spawn(self._end_again(now_ms - _END_AGE_MS))
 
     async def close(self) -> None:
@@ -97,22 +95,31 @@ class Redo:
             self._metrics.faults.inc()
             await self._lost()
 
-    async def _hold_again(self, holds: "list[tuple[Reservation, asyncio.Future[Reply]]]") -> None:
-        for reservation, future in holds:
-            ask = reservation.ask
+    def _resumed(self, reservation: Reservation) -> "asyncio.Future[Reply]":
+        ask, held, key_id = reservation.ask, reservation.held, reservation.caller.key_id
+        ttl_ms = reservation.ttl_ms or max(1, held.deadline_ms - int(reserved_ms(ask.id)))
+        lasting = structs.replace(ask, ttl_ms=ttl_ms)
+        return self._budgets.begin_resume(lasting, held.windows, key_id)
+
+    async def _hold_again(self, reservation: Reservation, future: "asyncio.Future[Reply]") -> None:
+        while True:
             try:
-                outcome = await self._budgets.end_reserve(ask, await future)
-            except (StoreError, *UNREADABLE) as error:
+                word = resumed(await future)
+            except StoreUnavailable:
+                word = "COLD"
+            except StoreError as error:
                 # Its settle is counted all the same: the ledger decides, and repairs.
-                _log.warning("hold_not_made_again", reservation_id=ask.id, why=str(error))
-                continue
-            if isinstance(outcome, Held):
-                if outcome.budget:
-                    # Not one that was still there: it may be in other windows.
-                    reservation.held = outcome
-                    self._metrics.redone.labels("hold").inc()
-            elif not reservation.ended:
-                _log.warning("hold_not_made_again", reservation_id=ask.id, why=repr(outcome))
+                id, why = reservation.ask.id, str(error)
+                _log.warning("hold_not_made_again", reservation_id=id, why=why)
+                return
+            if word == "RESUMED":
+                self._metrics.redone.labels("hold").inc()
+            if word != "COLD":
+                return
+            await asyncio.sleep(_HOLD_PAUSE_S)
+            if reservation.ended:
+                return
+            future = self._resumed(reservation)
 
     async def _end_again(self, oldest_ms: int) -> None:
         forgotten = 0

@@ -45,11 +45,12 @@ async def write_registry(clients: Clients, orgs: Sequence[str]) -> None:
 
 async def restore_limits(
     clients: Clients, kinds: Sequence[WindowKind], orgs: Sequence[str]
-) -> list[str]:
+) -> dict[str, bool]:
     """Make limits of some orgs what they were when they were seen last; return which differed.
 
     Only for a Redis that has lost writes: in another one what was set since would be undone. An
-    org that it has forgotten as a whole is there again afterwards.
+    org that it had forgotten as a whole is there again afterwards, and told by ``True``: nobody
+    could hold anything there so far.
     """
     seconds, _ = await clients.redis.time()
     async with clients.ledger.acquire() as connection, connection.transaction():
@@ -70,7 +71,7 @@ async def restore_limits(
             _log.warning(KIND, org=org, found=limits, restored=content[org].limits)
         alerts = [_alert(org, limits, content[org]) for org, limits, _ in restored]
         await raise_alerts(connection, alerts)
-    return [org for org, _, _ in restored]
+    return {org: not is_known for org, _, is_known in restored}
 
 
 async def _restore(clients: Clients, org: str, content: OrgContent, *, is_known: bool) -> None:

@@ -1,7 +1,8 @@
 """Rebuild: an empty Redis made again from Postgres, by one rebuilder, under a new epoch.
 
 The marker is not ready until everything is there, so gateways answer 503. The mark of each org
-comes at the end too: a gateway that has not looked at the marker yet is refused by the scripts.
+comes at the end too, with the epoch: a gateway that has not seen the new marker yet is refused by
+the scripts, before and after, for it has not told yet what it holds.
 Every write is fenced: it is made only while the marker and Postgres have the epoch of this rebuild.
 Whatever ends it half-way leaves a marker that is not ready, and a repeat finishes the work.
 """
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import asyncpg
-from redis.exceptions import WatchError
+from redis.exceptions import NoPermissionError, WatchError
 from ulid import ULID
 
 from gateway.budgets.keys import NODE, org_key
@@ -135,15 +136,19 @@ class _Rebuilder:
         async with self._redis.pipeline() as pipe:
             await self._fence(pipe)
             for org in orgs:
-                pipe.hset(org_key(org, "meta"), "schema", ORG_SCHEMA)
+                mark = {"schema": ORG_SCHEMA, "epoch": self.node.epoch}
+                pipe.hset(org_key(org, "meta"), mapping=mark)
             await pipe.execute()
 
     async def open(self) -> None:
         """Say in the marker that everything is there."""
+        run_id = await _run_id(self._redis)
         async with self._redis.pipeline() as pipe:
             await self._fence(pipe)
-            # No life yet: gateways first hold again what is open, which the ledger does not know.
-            pipe.hset(NODE, mapping={"ready": "1", "life": ""})
+            # No life yet: gateways first hold again what is open and tell again what has ended,
+            # which the ledger does not know. Until a worker has booked that nobody may open.
+            lost = {"lost": run_id} if run_id else {}
+            pipe.hset(NODE, mapping={"ready": "1", "life": "", **lost})
             await pipe.execute()
 
     async def _fence(self, pipe: RedisClient) -> None:
@@ -155,6 +160,14 @@ class _Rebuilder:
         if not is_own or epoch is None or epoch.epoch != self.node.epoch:
             raise _fenced()
         pipe.multi()
+
+
+async def _run_id(redis: RedisClient) -> str:
+    """Return the run id of the server, empty where it is not told: gateways do not know it then."""
+    try:
+        return str((await redis.info("server"))["run_id"])
+    except NoPermissionError:
+        return ""
 
 
 async def _begin(connection: asyncpg.pool.PoolConnectionProxy, redis: RedisClient) -> _Rebuilder:

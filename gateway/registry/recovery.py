@@ -81,7 +81,7 @@ async def recover(
             return None
         async with _signing(clients, run_id, sign_s):
             await asyncio.sleep(learn_s)
-            recovered = await _recovered(clients, budgets, run_id)
+            recovered = await _recovered(clients, budgets, run_id, learn_s)
         await _amend(clients, {"life": run_id}, ("lost", "checking"))
         return recovered
 
@@ -112,7 +112,9 @@ async def _signing(clients: Clients, run_id: str, sign_s: float) -> AsyncIterato
         await asyncio.wait([task])
 
 
-async def _recovered(clients: Clients, budgets: Bookkeeping, run_id: str) -> Recovered:
+async def _recovered(
+    clients: Clients, budgets: Bookkeeping, run_id: str, learn_s: float
+) -> Recovered:
     orgs = [row["org"] for row in await clients.ledger.fetch(_ORGS)]
     await clients.ledger.execute(_ASK_AGAIN)
     for some in _steps(orgs):
@@ -124,9 +126,12 @@ async def _recovered(clients: Clients, budgets: Bookkeeping, run_id: str) -> Rec
         # Known now: nothing may be admitted until it is repaired, however long that takes.
         await _amend(clients, {"lost": run_id})
         lost = True
-    restored = list[str]()
+    restored = dict[str, bool]()
     for some in _steps(orgs) if lost else ():
-        restored += await restore_limits(clients, _kinds(budgets), some)
+        restored |= await restore_limits(clients, _kinds(budgets), some)
+    if any(restored.values()):
+        # Only now gateways can hold there again what they hold.
+        await asyncio.sleep(learn_s)
     repaired = set[str]()
     for _ in range(_LOOKS):
         if not differing:

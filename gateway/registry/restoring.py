@@ -29,7 +29,7 @@ _KINDS: dict[str, WindowKind] = {kind: kind for kind in get_args(WindowKind)}
 # As the scripts keep it: outboxes never re-drive longer.
 _APPLIED_MS = 604_800_000
 # What meta may have of another life: all but `seq` and `now`, which only ever rise.
-_META_GONE = ("schema", "running", "until", "limits", "chain", *META_FIELDS)
+_META_GONE = ("schema", "epoch", "running", "until", "limits", "chain", *META_FIELDS)
 
 
 @dataclass(slots=True)

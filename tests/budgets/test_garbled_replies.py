@@ -18,6 +18,7 @@ from gateway.budgets.address import read_address
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.changes import Settlement
 from gateway.budgets.connection import Connection
+from gateway.budgets.replies import resumed
 from gateway.budgets.scripts import load_scripts
 from gateway.domain.reservation import Ask, Held
 from gateway.errors import StoreError
@@ -37,10 +38,15 @@ async def _settle(budgets: Bookkeeping) -> Any:
     return await budgets.settle(SETTLEMENT)
 
 
+async def _resume(budgets: Bookkeeping) -> Any:
+    return resumed(await budgets.begin_resume(ASK, SETTLEMENT.windows, "k1"))
+
+
 CALLS: dict[str, Call] = {
     "reserve": lambda budgets: budgets.reserve(ASK),
     "settle": _settle,
     "release": lambda budgets: budgets.release("acme", "researcher", ID, SETTLEMENT.windows),
+    "resume": _resume,
     "extend": lambda budgets: budgets.extend(ASK, SETTLEMENT.windows),
     "authenticate": lambda budgets: budgets.authenticate("acme", ASK.key_digest),
     "inspect": lambda budgets: budgets.inspect("acme", "total"),
@@ -57,6 +63,7 @@ _STATUSES += [
     "OK",
     "COLD",
     "BADARG",
+    "RESUMED",
 ]
 _WORDS = [*_STATUSES, "EXPIRED", "held", "settled", "org.month", "5", "-1", "nan", "9" * 20]
 _NUMBERS = st.integers(-(2**63), 2**63 - 1)

@@ -228,6 +228,13 @@ async def test_org_without_meta_is_cold(store: Store) -> None:
     assert refusal(await store.reserve(cents(1))) == ("COLD", "")
 
 
+async def test_org_of_another_epoch_is_cold(store: Store) -> None:
+    """R5: who has not seen that it was rebuilt has not told yet what it holds."""
+    await store.client.hset("bg:{acme}:meta", "epoch", "2")
+
+    assert refusal(await store.reserve(cents(1))) == ("COLD", "")
+
+
 GARBAGE = ["nan", "inf", "-1", "0x10", "1e3", "5,000", "", " 5 ", "9" * 20, "1.2.3", "9999999999"]
 # A seventh decimal would be read as ten times as much.
 GARBAGE += ["1.0000001", "9007199254.740992", "1.", ".5"]

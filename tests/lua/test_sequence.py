@@ -17,6 +17,7 @@ WORDS: list[tuple[str, bytes]] = [
     ("reserve", b"HELD"),
     ("settle", b"SETTLED"),
     ("release", b"RELEASED"),
+    ("resume", b"HELD"),
     ("expire", b"EXPIRED"),
     ("extend", b"HELD"),
     ("credit", b"OK"),

@@ -61,6 +61,8 @@ async def test_gateway_serves_again_after_a_rebuild(
             await until(lambda: not gateway.value("store_ready"), "the gateway to see it")
             during = await client.post(URL)
         rebuilt = await running
+        # As a worker does, which is not there.
+        await redis.hdel(NODE, "lost")
         await until(lambda: gateway.value("store_ready"), "the gateway to see that it is ready")
 
         after = [await client.post(URL) for _ in range(4)]

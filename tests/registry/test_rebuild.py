@@ -7,6 +7,7 @@ B4 what is written while another has taken over is refused
 B5 an org whose limits nobody knows stays closed
 B6 what was recorded after the limits were last seen counts
 B7 an agent that a lost Redis does not have is not unknown
+B8 it stays closed until a worker has compared it, and to who knows its old epoch only
 
 REBUILD_HISTORIES=1000 plays so many histories instead of a few; the number in a test's name is the
 seed that replays it.
@@ -66,8 +67,11 @@ async def pump(clients: Clients, redis_url: str) -> AsyncIterator[JournalPump]:
         yield started
 
 
-async def ready(budgets: Bookkeeping, epoch: str) -> None:
-    """Wait until the connection has seen the marker of an epoch."""
+async def ready(clients: Clients, budgets: Bookkeeping, epoch: str) -> None:
+    """Open a rebuilt Redis as a worker does, and wait until the connection has seen it."""
+    run_id = (await clients.redis.info("server"))["run_id"]
+    await clients.redis.hset(NODE, "life", run_id)
+    await clients.redis.hdel(NODE, "lost")
     await until(
         lambda: budgets.wire.epoch == epoch and not budgets.wire.problem,
         "the new epoch to be open",
@@ -86,7 +90,7 @@ async def test_history_is_restored(
 
     rebuilt = await rebuild(clients)
 
-    await ready(budgets, rebuilt.epoch)
+    await ready(clients, budgets, rebuilt.epoch)
     assert await contents(clients.redis) == before
     assert not [key async for key in clients.redis.scan_iter(match="*:holds")]
     # Credits that were only asked for are applied now, those that were applied are not again.
@@ -115,7 +119,7 @@ async def test_next_call_is_decided_on_restored_counters(
     await spend(budgets, "acme", "writer", 20 * CENT)
     await post_all(clients, pump)
     await clients.redis.flushall()
-    await ready(budgets, (await rebuild(clients)).epoch)
+    await ready(clients, budgets, (await rebuild(clients)).epoch)
 
     more = await budgets.reserve(Ask(str(ULID()), "acme", "writer", 40 * CENT + 1))
     rest = await budgets.reserve(Ask(str(ULID()), "acme", "writer", 40 * CENT))
@@ -178,7 +182,7 @@ async def test_repeat_takes_away_what_was_held_in_between(
     """B2: a hold on counters that are made anew would be given back twice."""
     await clients.redis.flushall()
     first = await rebuild(clients)
-    await ready(budgets, first.epoch)
+    await ready(clients, budgets, first.epoch)
     ask = Ask(str(ULID()), "acme", "writer", CENT)
     assert isinstance(await budgets.reserve(ask), Held)
     await clients.redis.hset(NODE, "ready", "0")
@@ -278,7 +282,7 @@ async def test_what_others_leave_in_an_empty_redis_stays(
 
     rebuilt = await rebuild(clients)
 
-    await ready(budgets, rebuilt.epoch)
+    await ready(clients, budgets, rebuilt.epoch)
     assert await clients.redis.xlen("bg:journal") == 1
     await post_all(clients, pump)
     await deliver(clients.ledger, budgets)
@@ -340,7 +344,7 @@ async def test_org_without_known_limits_stays_closed(
 
     rebuilt = await rebuild(clients)
 
-    await ready(budgets, rebuilt.epoch)
+    await ready(clients, budgets, rebuilt.epoch)
     assert rebuilt.closed == ("acme",)
     assert await clients.redis.hget("bg:{acme}:spend:total", "org.spent") == str(CENT)
     assert not isinstance(await budgets.reserve(Ask(str(ULID()), "acme", "writer", 1)), Held)
@@ -379,3 +383,15 @@ async def test_agent_of_a_lost_redis_is_not_unknown(
 
     await rebuild(clients)
     assert await budgets.agent_json("acme", "researcher")
+
+
+@pytest.mark.usefixtures("pump")
+async def test_worker_alone_opens_what_was_rebuilt(clients: Clients) -> None:
+    """B8: what gateways tell again must be booked first, and one that sleeps must see the epoch."""
+    await clients.redis.flushall()
+
+    rebuilt = await rebuild(clients)
+
+    run_id = (await clients.redis.info("server"))["run_id"]
+    assert await clients.redis.hmget(NODE, "life", "lost") == ["", run_id]
+    assert await clients.redis.hget("bg:{acme}:meta", "epoch") == rebuilt.epoch

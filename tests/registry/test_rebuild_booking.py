@@ -53,7 +53,7 @@ async def test_entry_in_the_hands_of_a_pump_counts_once(
     if booked != "before the rebuild":
         await post(clients.ledger, batch)
 
-    await ready(budgets, rebuilt.epoch)
+    await ready(clients, budgets, rebuilt.epoch)
 
     assert await applied(clients, budgets, "org.spent") == CENT
     assert (await compare(clients, budgets, "acme", 0)).differences == ()
@@ -69,7 +69,7 @@ async def test_open_repair_is_in_the_restored_counters(
     assert (await mend(clients, budgets, "acme", 5)).is_mended
     await clients.redis.flushall()
 
-    await ready(budgets, (await rebuild(clients)).epoch)
+    await ready(clients, budgets, (await rebuild(clients)).epoch)
 
     assert await applied(clients, budgets, "org.spent") == CENT
     results = await clients.ledger.fetch("SELECT result FROM outbox WHERE kind = 'repair'")
@@ -122,7 +122,7 @@ async def test_credit_counts_once(
     rebuilt = await rebuild(clients)
     restored = await clients.redis.hget(TOTAL, "org.credit")
 
-    await ready(budgets, rebuilt.epoch)
+    await ready(clients, budgets, rebuilt.epoch)
 
     assert restored == "7"
     assert rebuilt.credits == 1
@@ -139,7 +139,7 @@ async def test_credit_that_no_outbox_has_finished_counts_once(
     await post_all(clients, pump)
     await clients.redis.flushall()
 
-    await ready(budgets, (await rebuild(clients)).epoch)
+    await ready(clients, budgets, (await rebuild(clients)).epoch)
 
     assert await applied(clients, budgets, "org.credit") == 7
 
@@ -149,7 +149,7 @@ async def test_repair_of_after_the_rebuild_is_applied(
 ) -> None:
     """K2: only what the restored counters have already is taken for applied."""
     await clients.redis.flushall()
-    await ready(budgets, (await rebuild(clients)).epoch)
+    await ready(clients, budgets, (await rebuild(clients)).epoch)
     payload = {"id": str(ULID()), "org": "acme", "changes": [["total", "org.spent", 5]]}
     await clients.ledger.execute(
         "INSERT INTO outbox (kind, org, payload, source) VALUES ('repair', 'acme', $1, 's')",

@@ -1,7 +1,8 @@
 """A Redis that is started again, from its own file or from an older one, under calls that run.
 
 D1 one that has forgotten nothing opens by itself, and is told nothing new
-D2 a hold that it has forgotten is made again before anything else is admitted
+D2 a hold that it has forgotten is made again before anything else is admitted, whatever there is
+   room for by then, and as soon as its org is known again
 D3 an end that it has forgotten is told again, a release too, and counts once
 D4 a sequence that went back is noted in the marker, and only a worker opens it
 D5 until then callers are told to come back
@@ -120,6 +121,38 @@ async def test_forgotten_hold_is_made_again(
         "org.spent": CALL_MICROCENTS,
         "agent.researcher.spent": CALL_MICROCENTS,
     }
+
+
+async def test_forgotten_hold_needs_no_room(
+    own_gateway: PlaneGateway, own_redis: EmbeddedRedis, own_org: Any, upstream: StubUpstream
+) -> None:
+    """D2: the limit of the older file is lower than what is held, and its org is not known yet."""
+    release = asyncio.Event()
+    upstream.answers(raw_answer(release, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"))
+    limits, meta = "bg:{acme}:limits", "bg:{acme}:meta"
+    before = await own_org.hgetall(limits)
+    schema = await own_org.hget(meta, "schema")
+    await own_org.hset(limits, "org.month.limit_cents", "0")
+    await own_org.hdel(meta, "schema")
+    older = Older(own_redis)
+    await own_org.hset(limits, mapping=before)
+    await own_org.hset(meta, "schema", schema)
+    async with own_gateway.client() as client:
+        running = asyncio.create_task(client.post(PATH))
+        await until(lambda: upstream.busy == 1, "the call to run")
+
+        await older.restore()
+        await doubted(own_gateway)
+        assert await acme.held(own_org) == {}
+        await own_org.hset(meta, "schema", schema)
+        await until(
+            lambda: own_gateway.value("redone_total", kind="hold") == 1, "the hold to be made again"
+        )
+
+        assert (await acme.held(own_org))["org.held"] == CALL_MICROCENTS
+        release.set()
+        assert (await running).status_code == 200
+    await own_gateway.settled()
 
 
 async def test_forgotten_ends_are_told_again(

@@ -1,0 +1,1 @@
+"""Losses under a tight limit: Redis forgets under load, and no budget is granted twice."""
