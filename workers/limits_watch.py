@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from gateway.budgets.keys import org_key
 from gateway.ledger.alerts import Alert, raise_alerts
+from gateway.registry.beat import beat
 from gateway.registry.clients import Clients
 from gateway.registry.limits import LimitField, deployment_windows, judged
 from gateway.registry.limits_mirror import keep_limits, look_at_limits
@@ -50,11 +51,12 @@ async def look(clients: Clients, metrics: LimitsMetrics) -> None:
     orgs, faults = [row["org"] for row in rows], list[Alert]()
     windows = await deployment_windows(clients)
     now_s, _ = await clients.redis.time()
-    today = datetime.now(UTC).date().isoformat()
+    today, is_believed = datetime.now(UTC).date().isoformat(), True
     for first in range(0, len(orgs), _ORGS_PER_LOOK):
         some = orgs[first : first + _ORGS_PER_LOOK]
         seen = await look_at_limits(clients, some)
         await keep_limits(clients, seen)
+        is_believed = is_believed and seen.epoch is not None
         async with clients.redis.pipeline(transaction=False) as pipe:
             for org in some:
                 pipe.hkeys(org_key(org, "agents"))
@@ -65,6 +67,8 @@ async def look(clients: Clients, metrics: LimitsMetrics) -> None:
                 for field in judged(values, agents, windows, now_s)
                 if field.problem is not None
             ]
+    if is_believed:
+        await beat(clients)
     metrics.invalid.set(len(faults))
     for alert in await raise_alerts(clients.ledger, faults):
         _log.warning(KIND, org=alert.org, **alert.detail)

@@ -48,7 +48,8 @@ _STORE_DEADLINE_MS = 5_000
 _SOCKET_TIMEOUT_S = 4 + BLOCK_MS / 1000
 _CANCEL_AGAIN_S = 1.0
 _FINISH_S = 5.0
-_PAUSE_FIRST_S, _PAUSE_MAX_S = 0.2, 5.0
+# Gateways wait for these loops after each start of Redis.
+_PAUSE_FIRST_S, _PAUSE_MAX_S = 0.2, 1.0
 # A loop that has run for this long since it failed has been around at least once.
 _STEADY_S = 3.0
 _FAULTS = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, GatewayError, OSError)
@@ -151,7 +152,7 @@ class Supervisor:
 
     async def keep(self, name: str, run: Loop) -> None:
         """Run a loop until cancelled; a bug is logged with its trace, a server's fault without."""
-        pause_s, loop = _PAUSE_FIRST_S, asyncio.get_running_loop()
+        pause_s, loop, logged = _PAUSE_FIRST_S, asyncio.get_running_loop(), ""
         while True:
             begun_s = loop.time()
             try:
@@ -161,7 +162,9 @@ class Supervisor:
                 # Faults of Redis and our own say whose they are; asyncpg lets the system's pass.
                 away = "Postgres cannot be reached: " if isinstance(error, OSError) else ""
                 why = f"{name} failed: {away}{said}."
-                _log.warning("loop_failed", loop=name, error=why)
+                if why != logged:
+                    # Once, not every second for as long as a server is away.
+                    _log.warning("loop_failed", loop=name, error=why)
             # The top of a job: a bug in one loop must not end the others.
             except Exception as error:
                 why = f"{name} failed: {error!r}."
@@ -169,8 +172,9 @@ class Supervisor:
             else:
                 why = f"{name} ended."
             self._failed.labels(name).inc()
-            if loop.time() - begun_s > 2 * _PAUSE_MAX_S:
-                pause_s = _PAUSE_FIRST_S
+            logged = why
+            if loop.time() - begun_s > _STEADY_S:
+                pause_s, logged = _PAUSE_FIRST_S, ""
             self._failures[name] = (why, float("inf"))
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             self._failures[name] = (why, loop.time())

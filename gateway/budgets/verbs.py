@@ -212,20 +212,24 @@ class Budgets:
         """Return the description of an agent as the registry wrote it, or None.
 
         Raises:
-            StoreNotReady: there is none, and no marker: the store has lost it.
+            StoreNotReady: there is none, and no marker that is believed: the store has lost it.
         """
         found: object = await self.wire.command("HGET", org_key(org, "agents"), agent)
         if found is not None and not isinstance(found, bytes):
             raise replies.unreadable(TypeError(f"{found!r} is no text"))
         # Whoever remembers that an agent is unknown would say so after a rebuild, too.
         if found is None and not await self.is_marked():
-            raise StoreNotReady(_NO_MARKER)
+            raise StoreNotReady(self.wire.problem or _NO_MARKER)
         return found
 
     async def is_marked(self) -> bool:
-        """Ask whether the node marker stands, and is the one that was last seen."""
+        """Ask whether the node marker stands, is the one that was last seen, and is believed.
+
+        What an older file of Redis does not know may be there again in a moment.
+        """
         ready, epoch = await self.wire.command("HMGET", NODE, "ready", "epoch")
-        return bool(ready == b"1" and epoch == self.wire.epoch.encode())
+        is_known = ready == b"1" and epoch == self.wire.epoch.encode()
+        return is_known and not self.wire.problem
 
     async def inspect(self, org: str, windows: str = "", names: Sequence[str] = ()) -> Inspection:
         """Return counters and the last journal id at one instant.

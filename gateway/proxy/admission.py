@@ -213,8 +213,11 @@ class Admission:
         return problem.of_key(status.status, node_stands=await self._stands(status.status))
 
     async def _stands(self, word: str) -> bool:
-        # A store that knows no org may have been emptied since the connection looked at it.
-        return word != "COLD" or await self._budgets.is_marked()
+        # A store that knows no org may have been emptied since the connection looked at it. One
+        # that was started again may have forgotten a key, or what it may do.
+        if word == "COLD":
+            return await self._budgets.is_marked()
+        return not self._budgets.wire.problem
 
 
 def _unfit(target: Target, route: Found) -> Problem:

@@ -116,7 +116,7 @@ def of_denied(denied: Denied, org: str, requested_microcents: int, *, visible: b
 
 
 def of_refused(refused: Refused, *, node_stands: bool, visible: bool = True) -> Problem:
-    """Return the answer to a refusal; ``node_stands`` is whether the node marker is there."""
+    """Return the answer to a refusal; ``node_stands`` is whether the store is believed."""
     match refused.reason:
         case "COLD" | "UNKNOWN_KEY" | "KEY_EXPIRED" | "AGENT_NOT_ALLOWED":
             return of_key(refused.reason, node_stands=node_stands)
@@ -154,8 +154,8 @@ def of_refused(refused: Refused, *, node_stands: bool, visible: bool = True) -> 
 
 
 def of_key(word: KeyWord, *, node_stands: bool) -> Problem:
-    """Return the answer to a key that may not be used."""
-    if word == "COLD" and not node_stands:
+    """Return the answer to a key that may not be used, unless the store is not to be believed."""
+    if not node_stands:
         return Problem("store_not_ready", _NOT_READY)
     if word == "AGENT_NOT_ALLOWED":
         return Problem("agent_not_allowed", "This key may not call this agent.")

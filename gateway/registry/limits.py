@@ -9,6 +9,7 @@ from gateway.budgets.keys import NODE, org_key
 from gateway.domain.limits import check_field, check_override
 from gateway.errors import BadRequest
 from gateway.ledger.sql import statement
+from gateway.registry.beat import beat
 from gateway.registry.clients import Clients, RedisClient, require_org, require_ready
 from gateway.registry.limits_mirror import mirror_limits
 from gateway.registry.mirror import locked
@@ -95,6 +96,7 @@ async def set_limits(
         async with locked(clients, org):
             await clients.redis.hset(org_key(org, "limits"), mapping=fields)
         await mirror_limits(clients, [org])
+        await beat(clients)
     return differing
 
 
@@ -134,6 +136,7 @@ async def unset_limits(
         async with locked(clients, org):
             await clients.redis.hdel(org_key(org, "limits"), *gone)
         await mirror_limits(clients, [org])
+        await beat(clients)
     return list(gone)
 
 

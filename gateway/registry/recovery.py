@@ -21,6 +21,8 @@ from gateway.domain.window import WindowKind
 from gateway.errors import GatewayError, StoreError, StoreNotReady, StoreUnavailable
 from gateway.ledger.epochs import try_lock_recovery
 from gateway.ledger.sql import statement
+from gateway.registry.beat import FIELD as BEAT
+from gateway.registry.beat import forgotten_beat
 from gateway.registry.clients import Clients
 from gateway.registry.copies import restore_limits, write_registry
 from gateway.registry.differences import is_posted
@@ -82,7 +84,9 @@ async def recover(
         async with _signing(clients, run_id, sign_s):
             await asyncio.sleep(learn_s)
             recovered = await _recovered(clients, budgets, run_id, learn_s)
-        await _amend(clients, {"life": run_id}, ("lost", "checking"))
+        kept = await forgotten_beat(clients)
+        beats = {} if kept is None else {BEAT: str(kept)}
+        await _amend(clients, {"life": run_id, **beats}, ("lost", "checking"))
         return recovered
 
 
@@ -122,7 +126,8 @@ async def _recovered(
     await _until_booked(clients)
     differing = await _differing(clients, budgets, orgs)
     lost = await clients.redis.hget(NODE, "lost") == run_id
-    if not lost and any(differing.values()):
+    is_older = await forgotten_beat(clients) is not None
+    if not lost and (is_older or any(differing.values())):
         # Known now: nothing may be admitted until it is repaired, however long that takes.
         await _amend(clients, {"lost": run_id})
         lost = True

@@ -6,6 +6,7 @@ D2 a hold that it has forgotten is made again before anything else is admitted, 
 D3 an end that it has forgotten is told again, a release too, and counts once
 D4 a sequence that went back is noted in the marker, and only a worker opens it
 D5 until then callers are told to come back
+   whatever Redis has forgotten: nobody hears that a key, agent or org does not exist
 D6 after a rebuild holds and ends are told again as well
 """
 
@@ -18,6 +19,7 @@ import pytest
 
 from gateway.budgets.keys import NODE
 from gateway.cli.embedded_redis import EmbeddedRedis
+from gateway.proxy.body import UNCHECKED_BYTES_MAX
 from tests.proxy import acme
 from tests.proxy.gateways import PlaneGateway
 from tests.stub_upstream import StubUpstream
@@ -91,6 +93,32 @@ async def test_server_that_has_forgotten_nothing_opens_by_itself(
     assert own_gateway.value("redone_total", kind="end") == 0
     assert await own_org.hget(NODE, "lost") is None
     assert (await acme.counters(own_org))["org.spent"] == 2 * CALL_MICROCENTS
+
+
+@pytest.mark.parametrize("forgotten", ["agents", "keys", "meta"])
+async def test_what_is_forgotten_is_not_told_as_unknown(
+    own_gateway: PlaneGateway, own_redis: EmbeddedRedis, own_org: Any, forgotten: str
+) -> None:
+    """D5: a client that hears 401 or 404 gives up for good; once it is there again, calls run."""
+    key = f"bg:{{acme}}:{forgotten}"
+    fields = await own_org.hgetall(key)
+    own_redis.kill()
+    await asyncio.to_thread(own_redis.start)
+    await own_org.delete(key)
+    await own_org.hset(NODE, "lost", (await own_org.info("server"))["run_id"])
+    async with own_gateway.client() as client:
+        await until(lambda: "has lost" in own_gateway.plane.app.trouble(), "the loss to be seen")
+
+        # So long that its key is looked at before its body.
+        meanwhile = await client.post(PATH, content=bytes(2 * UNCHECKED_BYTES_MAX))
+        await own_org.hset(key, mapping=fields)
+        await compared(own_org)
+        await opened(own_gateway)
+        after = await client.post(PATH)
+
+    assert (meanwhile.status_code, meanwhile.json()["error"]) == (503, "store_not_ready")
+    assert meanwhile.headers["retry-after"] == "1"
+    assert after.status_code == 200
 
 
 async def test_forgotten_hold_is_made_again(
