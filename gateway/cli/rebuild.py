@@ -8,7 +8,7 @@ from gateway.registry.rebuild import Rebuilt, rebuild
 
 
 def run(as_json: output.AsJson = False) -> None:
-    """Restore an empty Redis from Postgres; gateways answer 503 until it is ready.
+    """Restore an empty Redis from Postgres; gateways answer 503 until a worker has compared it.
 
     Repeated after a crash it finishes the work.
     """
@@ -17,7 +17,8 @@ def run(as_json: output.AsJson = False) -> None:
     output.show(
         rebuilt,
         f"Redis: ready, epoch {rebuilt.epoch}. Restored {orgs}, {rebuilt.counters} counters, "
-        f"{rebuilt.credits} credits. Open holds are gone; what they cost is booked as it comes.",
+        f"{rebuilt.credits} credits. Gateways hold again what is open, and admit calls as soon as a "
+        "worker has compared all of it.",
         as_json=as_json,
     )
     for org in rebuilt.closed:

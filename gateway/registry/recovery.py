@@ -125,14 +125,17 @@ async def _recovered(
         await write_registry(clients, some)
     await _until_booked(clients)
     differing = await _differing(clients, budgets, orgs)
-    lost = await clients.redis.hget(NODE, "lost") == run_id
+    life, found = await clients.redis.hmget(NODE, "life", "lost")
+    lost = found == run_id
+    # By a rebuild, which has just made the limits what they were.
+    is_rebuilt = lost and life == ""
     is_older = await forgotten_beat(clients) is not None
     if not lost and (is_older or any(differing.values())):
         # Known now: nothing may be admitted until it is repaired, however long that takes.
         await _amend(clients, {"lost": run_id})
         lost = True
     restored = dict[str, bool]()
-    for some in _steps(orgs) if lost else ():
+    for some in _steps(orgs) if lost and not is_rebuilt else ():
         restored |= await restore_limits(clients, _kinds(budgets), some)
     if any(restored.values()):
         # Only now gateways can hold there again what they hold.
