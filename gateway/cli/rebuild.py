@@ -17,8 +17,8 @@ def run(as_json: output.AsJson = False) -> None:
     output.show(
         rebuilt,
         f"Redis: ready, epoch {rebuilt.epoch}. Restored {orgs}, {rebuilt.counters} counters, "
-        f"{rebuilt.credits} credits. Gateways hold again what is open, and admit calls as soon as a "
-        "worker has compared all of it.",
+        f"{rebuilt.credits} credits. Gateways hold again what is open, and admit calls as soon as "
+        "a worker has compared all of it.",
         as_json=as_json,
     )
     for org in rebuilt.closed:
