@@ -5,10 +5,12 @@ A2 an org that the store does not know is COLD, whatever the key
 A3 no digest means that the network is trusted
 A4 a clock that steps back revives no key
 A5 nothing is written
+A6 what a marker says is believed only where it is the one that was seen, and nothing is in doubt
 """
 
 import pytest
 
+from gateway.budgets.keys import NODE
 from gateway.domain.reservation import KeyStatus
 from tests.lua.calls import call, changed
 from tests.lua.store import KEY_DIGEST, ORG, Store
@@ -105,3 +107,14 @@ async def test_question_writes_nothing(store: Store, org: str) -> None:
     await store.budgets.authenticate(org, KEY_DIGEST, "researcher")
 
     assert changed(before, await store.contents()) == set()
+
+
+async def test_marker_of_an_unseen_epoch_is_not_believed(store: Store) -> None:
+    """A6: a rebuild has begun, and what it has not written yet is no unknown agent or org."""
+    await store.client.hset(NODE, mapping={"ready": "1", "epoch": store.wire.epoch})
+    assert await store.budgets.is_marked()
+    await store.client.hset(NODE, "epoch", "another")
+    assert not await store.budgets.is_marked()
+    store.wire.problem = "Redis was started again."
+    await store.client.hset(NODE, "epoch", store.wire.epoch)
+    assert not await store.budgets.is_marked()

@@ -159,6 +159,30 @@ async def test_trim_keeps_what_is_delivered_meanwhile(
     assert {row["message_id"] for row in read_by_slow} <= set(kept)
 
 
+class EmptiedRedis(Redis):
+    """A client that is emptied in the middle of a trim, and somebody journals at once."""
+
+    async def xinfo_groups(self, name: Any) -> Any:
+        """Ask what is there by then."""
+        await self.flushall()
+        await journal(self, 200)
+        return await super().xinfo_groups(name)
+
+
+async def test_trim_of_an_emptied_redis_ends_nothing(
+    redis: Any, redis_url: str, pool: asyncpg.Pool, metrics: PumpMetrics
+) -> None:
+    """J2: it has no group that could say what is posted, so everything stays."""
+    await journal(redis, 100)
+    async with EmptiedRedis.from_url(redis_url, decode_responses=True) as client:
+        pump = JournalPump(client, pool, "w1", metrics)
+        await pump.start()
+
+        assert await pump.step() == 1
+
+    assert await redis.xlen("bg:journal") == 1
+
+
 @pytest.mark.parametrize("server", ["valkey-9.1", "redis-6.2"])
 async def test_entries_of_a_dead_worker_are_claimed(
     servers: Servers, pool: asyncpg.Pool, metrics: PumpMetrics, server: str
