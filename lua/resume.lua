@@ -1,6 +1,7 @@
 #!lua
 --[[
-resume -- hold again what was granted before this server forgot it. No budget is asked.
+resume -- hold again what was granted before this server forgot it, all or some of it. No budget
+          is asked, and nothing is lowered.
 
 KEYS     [1]    meta      hash    sequence, running windows
          [2]    holds     hash    reservation id to packed record
@@ -20,11 +21,13 @@ ARGV     [1]    id                   ULID
          [9]    body_digest
          [10]   idem_digest          '' for none
          [11]   windows              packed, as reserve answered them
-RETURNS  BADARG argument | COLD | DONE state | HELD deadline_ms (it was there) | RESUMED deadline_ms
+RETURNS  BADARG argument | COLD | DONE state | RESUMED deadline_ms
+         | HELD deadline_ms (it was there, and is raised to what is told; in other windows it stays)
          each followed by seq server_ms
 WHY      The call runs, whatever budgets, keys and limits are by now: what is not held for it could
          be granted once more. After a loss even what was granted may not fit, beside holds whose
-         ends were forgotten, or under a limit that was lowered.
+         ends were forgotten, or under a limit that was lowered. An older file may have the hold as
+         it was before it was extended.
 ]]
 --- @include "clock" "amount" "argument" "hold" "pack" "close" "held" "answer" "count" "bounds"
 local id, reserved_ms, org, agent, amount, ttl_ms, key_id, owner, body, idem, windows = unpack(ARGV)
@@ -40,16 +43,34 @@ if not redis.call('HGET', KEYS[1], 'schema') then
     return answer({'COLD'}, KEYS[1], nil, now_ms)
 end
 local ended, hold = read_end(redis.call('GET', KEYS[4])), read_hold(redis.call('HGET', KEYS[2], id))
-if ended or hold then
-    return answer(ended and {'DONE', ended.state} or {'HELD', hold.deadline_ms}, KEYS[1], nil,
-        now_ms)
+if ended then
+    return answer({'DONE', ended.state}, KEYS[1], nil, now_ms)
 end
-local missing = {}
+local missing, scope, deadline_ms = {}, 'agent.' .. agent, digits(now_ms + ttl_ms)
 for place = 7, #KEYS do
     missing[place] = redis.call('EXISTS', KEYS[place]) == 0
 end
-local bounds, deadline_ms, scope = bounds_of(KEYS[1], windows), digits(now_ms + ttl_ms),
-    'agent.' .. agent
+if hold then
+    local more = tonumber(amount) - tonumber(hold.amount)
+    local is_later = now_ms + ttl_ms > tonumber(hold.deadline_ms)
+    if hold.windows ~= windows or not (more > 0 or is_later) then
+        return answer({'HELD', hold.deadline_ms}, KEYS[1], nil, now_ms)
+    end
+    deadline_ms, scope = is_later and deadline_ms or hold.deadline_ms, 'agent.' .. hold.agent
+    redis.call('ZADD', KEYS[3], deadline_ms, org .. '|' .. id)
+    local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+    for place = 7, more > 0 and #KEYS or 0 do
+        -- Counters that left by their TTL are not brought back: they have none of this hold.
+        if not missing[place] then
+            redis.call('HINCRBY', KEYS[place], 'org.held', digits(more))
+            redis.call('HINCRBY', KEYS[place], scope .. '.held', digits(more))
+        end
+    end
+    redis.call('HSET', KEYS[2], id, pack_hold(more > 0 and amount or hold.amount, hold.owner,
+        hold.agent, hold.key_id, hold.reserved_ms, deadline_ms, hold.body, hold.idem, windows))
+    return answer({'HELD', deadline_ms}, KEYS[1], seq, now_ms)
+end
+local bounds = bounds_of(KEYS[1], windows)
 redis.call('ZADD', KEYS[3], deadline_ms, org .. '|' .. id)
 local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
 redis.call('HINCRBY', KEYS[5], scope .. '.open', 1)

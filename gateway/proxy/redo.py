@@ -96,10 +96,12 @@ class Redo:
             await self._lost()
 
     def _resumed(self, reservation: Reservation) -> "asyncio.Future[Reply]":
-        ask, held, key_id = reservation.ask, reservation.held, reservation.caller.key_id
-        ttl_ms = reservation.ttl_ms or max(1, held.deadline_ms - int(reserved_ms(ask.id)))
-        lasting = structs.replace(ask, ttl_ms=ttl_ms)
-        return self._budgets.begin_resume(lasting, held.windows, key_id)
+        # At least what its last extension made of it: the amount of a call never changes, and a
+        # whole life from now ends later.
+        life_ms = self._reservations.life_ms(reservation)
+        lasting = structs.replace(reservation.ask, ttl_ms=life_ms)
+        windows, key_id = reservation.held.windows, reservation.caller.key_id
+        return self._budgets.begin_resume(lasting, windows, key_id)
 
     async def _hold_again(self, reservation: Reservation, future: "asyncio.Future[Reply]") -> None:
         while True:

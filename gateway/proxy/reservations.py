@@ -167,6 +167,12 @@ class Reservations:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def life_ms(self, reservation: Reservation) -> int:
+        """Return how long a hold is kept from each extension on, by the clock of Redis."""
+        if not reservation.ttl_ms:
+            self._plan(reservation, time.perf_counter())
+        return reservation.ttl_ms
+
     async def reserve(
         self, ask: Ask, caller: Caller
     ) -> "Reservation | Denied | Refused | Finished | Replayed":

@@ -42,7 +42,7 @@ def _stranger(org: Org, call: Reserve, now_ms: int) -> Answer | None:
     skews = (int(org.meta.get("now", "0")) - org.now_ms, abs(int(call.reserved_ms) - org.now_ms))
     if max(skews) > CLOCK_SKEW_MAX_MS:
         return ["CLOCK"]
-    if "schema" not in org.meta:
+    if "schema" not in org.meta or org.meta.get("epoch", call.epoch) != call.epoch:
         return ["COLD"]
     status, _, _ = find_key(org, call.key_digest, call.agent, now_ms)
     return [status] if status != "OK" else None

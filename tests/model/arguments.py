@@ -2,7 +2,17 @@
 
 import re
 
-from tests.model.calls import Call, Correct, Credit, Expire, Extend, Release, Reserve, Settle
+from tests.model.calls import (
+    Call,
+    Correct,
+    Credit,
+    Expire,
+    Extend,
+    Release,
+    Reserve,
+    Resume,
+    Settle,
+)
 
 CAP = 2**53 - 1
 _WORD, _NUMBER, _NAME = r"[0-9A-Za-z]+", r"[0-9]+", r"[\w-]+"
@@ -17,6 +27,7 @@ _FORMS = {
     "default_ttl_ms": _NUMBER,
     "target_microcents": _NUMBER,
     "key_digest": r"[0-9A-Za-z]*",
+    "key_id": r"[0-9A-Za-z]*",
     "owner": r"[A-Za-z]+",
     "body_digest": r"[0-9A-Za-z]*",
     "idem_digest": r"[0-9A-Za-z]*",
@@ -42,7 +53,7 @@ def bad_argument(call: Call) -> str | None:
         )
         bad = bad or (None if is_scoped else "scope")
         return bad or (None if is_signed(call.amount_microcents) else "amount_microcents")
-    if not isinstance(call, Reserve | Settle | Release | Extend):
+    if not isinstance(call, Reserve | Settle | Release | Resume | Extend):
         return None
     skipped = {"windows", "proposal"} if isinstance(call, Reserve) else set()
     bad = _first(call, {"amount_microcents": _NUMBER}, skipped)
@@ -50,8 +61,8 @@ def bad_argument(call: Call) -> str | None:
     long = [name for name, most in _LENGTH_MAX.items() if len(getattr(call, name, "")) > most]
     is_amount = isinstance(call, Release) or _is_amount(getattr(call, amount))
     order = [*([] if is_amount else [amount]), *long]
-    # Reserve looks at the amount last, extend at the time to live.
-    order = order if isinstance(call, Extend) else [*long, *order]
+    # Reserve looks at the amount last, resume and extend at the time to live.
+    order = order if isinstance(call, Resume | Extend) else [*long, *order]
     return bad or (order[0] if order else None)
 
 

@@ -99,6 +99,31 @@ class Release(NamedTuple):
         return self
 
 
+class Resume(NamedTuple):
+    """Hold again what was granted before the store forgot it."""
+
+    id: str
+    reserved_ms: str
+    org: str
+    agent: str
+    amount_microcents: str
+    ttl_ms: str
+    key_id: str
+    owner: str
+    body_digest: str
+    idem_digest: str
+    windows: str
+
+    def keys(self) -> Texts:
+        """Return what the script declares."""
+        last = _own(f"done:{self.id}", "rate", f"idem:{self.idem_digest or '-'}")
+        return (*_own("meta", "holds"), EXPIRY, *last, *_spend(self.windows))
+
+    def args(self) -> Texts:
+        """Return ARGV in the order of the header."""
+        return self
+
+
 class Extend(NamedTuple):
     """Give an open reservation more money, more time or both."""
 
@@ -238,6 +263,7 @@ Call = (
     Reserve
     | Settle
     | Release
+    | Resume
     | Extend
     | Expire
     | Credit

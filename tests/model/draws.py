@@ -57,6 +57,8 @@ ARGUMENTS = {
     "scope": ("", "team.a", "agent."),
     "target_microcents": ("-1", "01", "9007199254740992"),
     "reserved_ms": ("", "-5"),
+    "key_id": ("k|1",),
+    "owner": ("", "proxy|"),
 }
 META = (("billing_status", "frozen"), ("billing_status", "ok"), ("schema", ""), ("schema", "1"))
 FIRST_RULES = (

@@ -14,7 +14,7 @@ from gateway.budgets.records import split_token, windows_token
 from gateway.domain.limits import check_field
 from gateway.domain.reservation_id import reserved_ms
 from gateway.domain.window import Window, WindowKind, window_at
-from tests.model.calls import ORG, Credit, Expire, Extend, Inspect, Release, Reserve, Settle
+from tests.model.calls import ORG, Credit, Expire, Extend, Inspect, Release, Reserve, Resume, Settle
 from tests.model.twin import Twin
 
 EPOCH = "1"
@@ -28,10 +28,16 @@ class Gateway:
         self._twin = twin
         self._proposals = Proposals(kinds)
         self._skew_ms = skew_ms
+        self._epoch = EPOCH
+
+    def follow(self) -> None:
+        """Read the marker of the store: its epoch is that of the last rebuild."""
+        self._epoch = self._twin.org.meta.get("epoch", EPOCH)
 
     def reserve(self, ask: Reserve) -> list[Any]:
         """Reserve with the windows that this gateway proposes; return the last reply."""
         proposal = self._proposals.current(ORG, self._twin.org.now_ms + self._skew_ms)
+        ask = ask._replace(epoch=self._epoch)
         for _ in range(3):
             reply = self._twin.call(
                 ask._replace(zone=proposal.zone, windows=proposal.packed, proposal=proposal.bounds)
@@ -65,6 +71,11 @@ class Gateway:
                 return reply
             token = windows_token(*map(replies.text, reply[1:3]))
         raise AssertionError(f"The release of {id} is never answered but with WINDOWS.")
+
+    def resume(self, resume: Resume, token: str) -> list[Any]:
+        """Resume with a token, or with the windows that would be proposed now."""
+        windows, idem = split_token(token or self.packed_now())
+        return self._twin.call(resume._replace(windows=windows, idem_digest=idem))
 
     def extend(self, extend: Extend, token: str) -> list[Any]:
         """Extend with a token, or with the windows that would be proposed now."""

@@ -3,7 +3,8 @@
 I1: an admission leaves no hard budget overdrawn. I3: a reservation ends once and is charged once.
 I4: what the open holds of a scope come to is what its counters hold, and what the journal counted
 is what they have spent. A refusal or a repeat that changed a counter (I2), or a call that counted
-in one place only (I7), would break those sums.
+in one place only (I7), would break those sums. What is resumed was granted before: no budget is
+asked, so it is no admission; but nothing that is known to have ended is held.
 """
 
 from collections import Counter
@@ -27,8 +28,11 @@ class Invariants:
         self._seq = 0
         self._held: dict[str, int] = {}
         self._spent: Counter[Place] = Counter()
+        # What was held where counters had left by their TTL; a resume may bring those back.
+        self._left: Counter[Place] = Counter()
         self._charged: Counter[str] = Counter()
         self._ended: set[str] = set()
+        self._granted: set[str] = set()
         self._is_once = True
 
     def check(self) -> None:
@@ -40,12 +44,17 @@ class Invariants:
         org = self._org
         held = {id: hold.amount for id, hold in org.holds.items()}
         for id, amount in held.items():
+            assert id not in org.done, f"{id} is held, and has ended"
+            if id in self._granted:
+                self._ended.discard(id)
+                continue
             if id not in self._held and self._is_once:
                 assert id not in self._ended, f"{id} is held again after its end"
             if amount > self._held.get(id, 0):
                 self._check_admission(org.holds[id], is_new=id not in self._held)
         self._ended |= self._held.keys() - held.keys()
         self._held = held
+        self._granted.clear()
         assert org.seq >= self._seq, "the sequence went back"
         self._seq = org.seq
         # Nothing is known of an id any more: what comes of it now is for the ledger to decide.
@@ -59,6 +68,19 @@ class Invariants:
     def forget_ends(self) -> None:
         """Let ids end twice: the clock goes back further than an id may be old."""
         self._is_once = False
+
+    def resumed(self, id: str) -> None:
+        """Let a hold be there, or be more, whatever there is room for: it was granted before."""
+        self._granted.add(id)
+
+    def forgot(self, id: str) -> None:
+        """Let a hold be gone that has not ended."""
+        del self._held[id]
+
+    def restore(self, older: "Invariants") -> None:
+        """Go on from older sums, as the books do."""
+        is_once = self._is_once and older._is_once
+        vars(self).update(vars(older), _org=self._org, _is_once=is_once)
 
     def repaired(self, change: Repair) -> None:
         """Count a repair that was made."""
@@ -104,9 +126,14 @@ class Invariants:
                 scope, _, name = field.rpartition(".")
                 place = (window, scope)
                 if name == "held":
-                    assert number == held[place] >= 0, f"{place} holds {number}, not {held[place]}"
+                    kept = held[place] - self._left[place]
+                    assert number == kept, f"{place} holds {number}, not {kept}"
+                    assert number >= 0 or self._left[place], f"{place} holds {number}"
                 if name == "spent":
                     assert number == self._spent[place], f"{place} spent {number}"
+        left = {place: held[place] for place in held if place[0] not in org.spend}
+        stays = {place: self._left[place] for place in self._left if place[0] in org.spend}
+        self._left = Counter(left | stays)
         # Counters that left are the ledger's.
         for place in [place for place in self._spent if place[0] not in org.spend]:
             del self._spent[place]

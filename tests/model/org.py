@@ -117,6 +117,11 @@ class Org:
         """The zone that the next window opens in."""
         return self.limits.get("timezone", "UTC")
 
+    def restore(self, older: "Org") -> None:
+        """Hold what older books held, but for what has left since then."""
+        vars(self).update(vars(older), now_ms=self.now_ms)
+        self.at(self.now_ms)
+
     def wrote(self) -> int:
         """Count a write, and return the sequence."""
         self.meta["seq"] = str(self.seq + 1)

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from ulid import ULID
 
-from gateway.budgets.keys import org_key
 from gateway.budgets.proposals import packed_window, window_bounds
 from gateway.budgets.records import windows_token
 from gateway.domain.window import WindowKind, window_at
@@ -24,14 +23,18 @@ from tests.model.calls import (
     Inspect,
     Repair,
     Reserve,
+    Resume,
     Settle,
 )
 from tests.model.gateway import EPOCH, HOLD_TTL_MS, Gateway, kinds_of
 from tests.model.invariants import Invariants
+from tests.model.losses import forget, rebuilt, restart, written
+from tests.model.operators import Operators
 from tests.model.stores import Store
 from tests.model.twin import Twin
 
-_ROOMY = "100000"
+# What a counter is near its cap by.
+_USED = ("held", "spent")
 
 
 class Known(NamedTuple):
@@ -41,16 +44,15 @@ class Known(NamedTuple):
     token: str
 
 
-class Walk:
+class Walk(Operators):
     """One org from its first step on. Every choice is drawn from ``dice``."""
 
     def __init__(self, store: Store, dice: Random, batch_max: int = 1) -> None:
-        self.dice = dice
-        self.twin = Twin(store, ms(NOON), batch_max)
+        twin = Twin(store, ms(NOON), batch_max)
+        super().__init__(twin, dice, kinds_of(dice.choice(draws.KINDS)))
         self.invariants = Invariants(self.twin.org)
         self.known: list[Known] = []
         self._number = 0
-        self.kinds = kinds_of(dice.choice(draws.KINDS))
         self.gateways = [Gateway(self.twin, self.kinds, skew) for skew in (0, 1_500)]
         self._field("status", "active")
         is_open = self._one_in(6)
@@ -61,6 +63,7 @@ class Walk:
         self._field("org.month.limit_cents", "none" if is_open else dice.choice(draws.FIRST_LIMITS))
         for digest in ("d1", "d2", "d3"):
             self._key(digest, draws.KEY_RECORDS[int(digest[1]) - 1])
+        self.file = written(self.twin.org, self.invariants)
 
     def step(self) -> None:
         """Do one step of any kind, and check what must hold after each."""
@@ -124,6 +127,60 @@ class Walk:
         ask = known.ask
         self.dice.choice(self.gateways).release(ask.id, ask.agent, self._token(known))
 
+    def resume(self) -> None:
+        """Resume what was forgotten, or what is held, has ended or never was."""
+        org, dice = self.twin.org, self.dice
+        gone = [
+            known
+            for known in self.known[-60:]
+            if known.token and known.ask.id not in org.holds and known.ask.id not in org.done
+        ]
+        known = dice.choice(gone) if gone and self._one_in(2) else self._pick()
+        if known is None:
+            return
+        ask = known.ask
+        amount = dice.choice((*(ask.amount_microcents,) * 8, *draws.CENTS))
+        used = [fields.get(f"org.{name}", 0) for fields in org.spend.values() for name in _USED]
+        # Beyond the cap of a counter Lua cannot tell one amount from the next.
+        amount = "1" if max(used, default=0) + int(amount) > int(draws.HUGE) else amount
+        ttl_ms = dice.choice(draws.TTLS_MS)
+        agent = dice.choice((*(ask.agent,) * 8, "writer"))
+        own = (ask.id, ask.reserved_ms, ORG, agent, amount)
+        said = (HOLD_TTL_MS if ttl_ms == "0" else ttl_ms, ask.key_digest.replace("d", "k"))
+        resume = Resume(*own, *said, ask.owner, ask.body_digest, "", "")
+        reply = dice.choice(self.gateways).resume(resume, self._token(known))
+        if reply[0] in (b"HELD", b"RESUMED"):
+            self.invariants.resumed(ask.id)
+
+    def forget(self) -> None:
+        """Let the store forget a hold, or that it was extended."""
+        org = self.twin.org
+        if not org.holds:
+            return
+        id = self.dice.choice(sorted(org.holds))
+        hold = org.holds[id]
+        older = hold._replace(
+            amount=hold.amount // 2, deadline_ms=max(org.now_ms, hold.deadline_ms - 20_000)
+        )
+        forget(self.twin, self.invariants, id, older if self._one_in(3) else None)
+
+    def write(self) -> None:
+        """Write the file that the store may be started from again."""
+        self.file = written(self.twin.org, self.invariants)
+
+    def restart(self) -> None:
+        """Start the store from the file that was written last."""
+        restart(self.twin, self.invariants, self.file)
+
+    def rebuild(self) -> None:
+        """Let operators rebuild the org under a new epoch, and one gateway see it at once."""
+        org = self.twin.org
+        epoch = str(int(org.meta.get("epoch", EPOCH)) + 1)
+        if self._one_in(2):
+            restart(self.twin, self.invariants, rebuilt(org))
+        self._meta("epoch", epoch)
+        self.dice.choice(self.gateways).follow()
+
     def extend(self) -> None:
         """Extend a hold to more money or more time."""
         known = self._pick()
@@ -171,59 +228,6 @@ class Walk:
             self.invariants.forget_ends()
             times = [now_ms - 400_009]
         self._at(self.dice.choice(times))
-
-    def limit(self) -> None:
-        """Let an operator set a limit."""
-        scope, window = self.dice.choice(draws.SCOPES), self.dice.choice(self.kinds)
-        field = f"{scope}.{window}.limit_cents"
-        values = (*draws.LIMITS, *draws.LIMITS, "", self.dice.choice(draws.BAD))
-        self._field(field, self.dice.choice(values))
-
-    def setting(self) -> None:
-        """Let an operator set anything else, or take back what he set."""
-        dice, limits = self.dice, self.twin.org.limits
-        rare = [name for name in limits if not name.endswith("limit_cents") and name != "status"]
-        bad = [name for name, text in limits.items() if text in draws.BAD]
-        if (rare or bad) and self._one_in(2):
-            self._field(dice.choice(bad or rare), "")
-            return
-        scope, window = dice.choice(draws.SCOPES), dice.choice(self.kinds)
-        choices = {f"{scope}.{window}.{name}": texts for name, texts in draws.SETTINGS.items()}
-        choices |= {f"{scope}.{rule}": texts for rule, texts in draws.RULES.items()}
-        choices |= draws.ORG_WIDE if self._one_in(2) else {}
-        field = dice.choice(sorted(choices))
-        self._field(field, dice.choice(choices[field]))
-        if field.endswith(".override_cents"):
-            until = field.replace("override_cents", "override_until")
-            self._field(until, dice.choice(draws.SETTINGS["override_until"]))
-
-    def mend(self) -> None:
-        """Let an operator make the limits valid and roomy again."""
-        limits = self.twin.org.limits
-        kept = ("limit_cents", "concurrency", "per_call_cents", "status")
-        for name in [name for name in sorted(limits) if not name.endswith(kept)]:
-            self._field(name, "")
-        for name in [name for name, text in limits.items() if text in (*draws.BAD, "many")]:
-            self._field(name, "")
-        self._field("agent.writer.status", "")
-        self._field("agent.*.status", "")
-        self._field("status", "active")
-        self._field("org.month.limit_cents", self.dice.choice(("100", _ROOMY)))
-        self._meta("billing_status", "ok")
-        self._meta("schema", "1")
-
-    def zone(self) -> None:
-        """Let an operator move the org to another zone."""
-        self._field("timezone", self.dice.choice(draws.ZONES))
-
-    def key(self) -> None:
-        """Let an operator revoke, restrict or restore a key."""
-        self._key(self.dice.choice(("d1", "d2", "d3")), self.dice.choice(draws.KEY_RECORDS))
-
-    def billing(self) -> None:
-        """Let billing freeze the org, or the org be missing from the store for a while."""
-        name, text = self.dice.choice(draws.META)
-        self._meta(name, text)
 
     def credit(self) -> None:
         """Credit a running window, the next one, one that has ended or none; or once more."""
@@ -277,6 +281,7 @@ class Walk:
         calls: tuple[Any, ...] = (
             self._ask()._replace(zone="UTC", windows="total"),
             Settle(*own, "writer", "1", total, "", EPOCH, "{}"),
+            Resume(*own, "writer", "1", "1000", "k1", "api", "b1", "", total),
             Extend(id, ORG, "writer", "1", "1000", total, EPOCH),
             Credit(*own, "org", "1", "UTC", EPOCH, total, ""),
             Correct(id, *own, "writer", "1", total, EPOCH, "{}"),
@@ -286,9 +291,6 @@ class Walk:
         names = [name for name in names if (name, type(call)) != ("windows", Reserve)]
         name = self.dice.choice(names)
         self._call(call._replace(**{name: self.dice.choice(draws.ARGUMENTS[name])}))
-
-    def _one_in(self, count: int) -> bool:
-        return self.dice.randrange(count) == count - 1
 
     def _call(self, call: Call) -> list[Any]:
         return self.twin.call(call)
@@ -338,24 +340,11 @@ class Walk:
         return "" if self._one_in(4) else known.token
 
     def _at(self, now_ms: int) -> None:
+        # A gateway reads the marker of the store every second.
+        if now_ms - self.twin.org.now_ms >= 1000:
+            for gateway in self.gateways:
+                gateway.follow()
         self.twin.at(now_ms)
-
-    def _field(self, field: str, text: str) -> None:
-        self._write("limits", self.twin.org.limits, field, text)
-
-    def _key(self, digest: str, record: str) -> None:
-        self._write("keys", self.twin.org.keys, digest, record)
-
-    def _meta(self, name: str, text: str) -> None:
-        self._write("meta", self.twin.org.meta, name, text)
-
-    def _write(self, key: str, fields: dict[str, str], name: str, text: str) -> None:
-        fields.pop(name, None)
-        if text:
-            fields[name] = text
-            self.twin.command("HSET", org_key(ORG, key), name, text)
-        else:
-            self.twin.command("HDEL", org_key(ORG, key), name)
 
 
 # How often each step comes, by weight.
@@ -366,6 +355,11 @@ WEIGHTS: dict[Callable[[Walk], None], int] = {
     Walk.settle: 15,
     Walk.release: 6,
     Walk.extend: 8,
+    Walk.resume: 8,
+    Walk.forget: 4,
+    Walk.write: 1,
+    Walk.restart: 1,
+    Walk.rebuild: 1,
     Walk.sweep: 6,
     Walk.tick: 7,
     Walk.jump: 1,

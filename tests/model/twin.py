@@ -53,6 +53,18 @@ class Twin:
             self.command("KEYS", "-")
             self.command("DEL", *gone)
 
+    def rewrite(self) -> None:
+        """Let the store hold what the model holds, and nothing else."""
+        # What only saves time is not written: the next reserve looks at each window again.
+        self.org.running_proposal = ""
+        self.command("FLUSHDB")
+        self.command("SET", CLOCK_KEY, self.org.now_ms)
+        for key, value in self.org.contents().items():
+            self._commands += _writes(key, value)
+        for key, (at_ms, ttl_ms) in self.org.leaves.items():
+            is_span = ttl_ms and self.store.has_own_clock
+            self.command(*(("PEXPIRE", key, ttl_ms) if is_span else ("PEXPIREAT", key, at_ms)))
+
     def call(self, call: Call) -> list[Any]:
         """Run a call, and return the reply of the model as the store would write it."""
         answer = run(self.org, call)
@@ -141,6 +153,18 @@ def _look(key: str) -> Command:
         return ("XRANGE", key, "-", "+")
     kind = key.removeprefix(org_key(ORG, "")).partition(":")[0]
     return ("GET", key) if kind in ("done", "applied", "idem") else ("HGETALL", key)
+
+
+def _writes(key: str, value: Any) -> list[Command]:
+    if key == JOURNAL:
+        names = ("v", *ENTRY_FIELDS)
+        entries = [zip(names, ("1", *entry), strict=True) for entry in value]
+        return [("XADD", key, "*", *(word for pair in pairs for word in pair)) for pairs in entries]
+    if key == EXPIRY:
+        return [("ZADD", key, score, member) for member, score in value.items()]
+    if isinstance(value, dict):
+        return [("HSET", key, *(word for pair in value.items() for word in pair))]
+    return [("SET", key, value)]
 
 
 def _texts(key: str, value: Any) -> Any:

@@ -10,6 +10,7 @@ from tests.model.changes import correct, credit, inspect, repair
 from tests.model.ends import expire, release, settle
 from tests.model.keys import authenticate
 from tests.model.org import Org
+from tests.model.resumption import resume
 
 _VERBS: dict[str, Callable[[Org, Any], Answer]] = {
     verb.__name__: verb
@@ -17,6 +18,7 @@ _VERBS: dict[str, Callable[[Org, Any], Answer]] = {
         reserve,
         settle,
         release,
+        resume,
         extend,
         expire,
         credit,
