@@ -191,7 +191,9 @@ def _loops(
         "sweeper": lambda: sweep_forever(budgets, sweeper),
         "outbox": lambda: deliver_forever(clients.ledger, budgets, outbox),
         "limits_watch": lambda: watch_forever(clients, limits),
-        "reconcile": lambda: reconcile_forever(clients, budgets, differences),
+        "reconcile": lambda: reconcile_forever(
+            clients, budgets, differences, lambda: connection.run_id
+        ),
         "recovery": recovery.run,
     }
 

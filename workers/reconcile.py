@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -12,6 +12,7 @@ from gateway.errors import GatewayError, StoreNotReady
 from gateway.registry.clients import Clients
 from gateway.registry.differences import Comparison
 from gateway.registry.mending import mend
+from gateway.registry.recovery import run_in_doubt
 
 _EVERY_S = 3600.0
 # Where the ledger had not posted so far, or Redis is not ready, an hour would be long.
@@ -39,21 +40,32 @@ class ReconcileMetrics:
 
 
 async def reconcile_forever(
-    clients: Clients, budgets: Bookkeeping, metrics: ReconcileMetrics
+    clients: Clients,
+    budgets: Bookkeeping,
+    metrics: ReconcileMetrics,
+    run_id: Callable[[], bytes],
 ) -> None:
     """Reconcile now and every hour until cancelled. Several workers may."""
     while True:
-        is_whole = await reconcile(clients, budgets, metrics, _WAIT_S)
+        is_whole = await reconcile(clients, budgets, metrics, _WAIT_S, run_id().decode())
         await asyncio.sleep((_EVERY_S if is_whole else _AGAIN_S) * random.uniform(0.9, 1.1))
 
 
 async def reconcile(
-    clients: Clients, budgets: Bookkeeping, metrics: ReconcileMetrics, wait_s: float
+    clients: Clients,
+    budgets: Bookkeeping,
+    metrics: ReconcileMetrics,
+    wait_s: float,
+    run_id: str = "",
 ) -> bool:
     """Compare every org once and ask for repairs; return whether every one could be compared.
 
     It waits up to ``wait_s`` per org for the ledger; where that is late for one it is for all.
+    Nothing is compared before recovery has compared this start of Redis, ``run_id``: once counters
+    are repaired it could not tell any more that Redis has lost writes.
     """
+    if await run_in_doubt(clients, run_id):
+        return False
     rows = await clients.ledger.fetch("SELECT org FROM org ORDER BY org")
     compared = list[Comparison]()
     try:

@@ -122,7 +122,10 @@ async def _epoch(clients: Clients) -> Check:
     if node is None or node.epoch != epoch.epoch:
         found = node.epoch if node else "none"
         return Check(
-            "epoch", "fail", f"Redis is of epoch {found}; expected {epoch.epoch}, as Postgres has."
+            "epoch",
+            "fail",
+            f"Redis is of epoch {found}; expected {epoch.epoch}, as Postgres has: check "
+            "GATEWAY_REDIS_URL, or run `budget-gateway rebuild` where an older file was restored.",
         )
     return Check("epoch", "ok", "Redis is the one that Postgres knows.")
 

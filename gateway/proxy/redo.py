@@ -19,7 +19,6 @@ from gateway.budgets.keys import org_key
 from gateway.budgets.replies import Reply, resumed
 from gateway.budgets.verbs import Budgets
 from gateway.domain.reservation import Released, Settled
-from gateway.domain.reservation_id import reserved_ms
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.proxy.reservations import Reservation, Reservations
 from gateway.proxy.settlements import Settlements
@@ -28,8 +27,8 @@ from gateway.telemetry import ProxyMetrics
 
 # An org that Redis has forgotten is there again in a second or two.
 _HOLD_PAUSE_S = 0.1
-# What Redis remembers an end for, less the time that a call may take.
-_END_AGE_MS = 600_000
+# Less than what Redis remembers an end for; how long its call took is no matter.
+_END_AGE_S = 600.0
 _ENDS_PER_STEP = 500
 # What is lost is the end of what was written, so a step that was all known is where that begins.
 _KNOWN = frozenset(("DONE", "DONE_OTHER"))
@@ -62,7 +61,7 @@ class Redo:
 
     def renewed(self) -> None:
         """Queue all of it, at once; the server was started again or has another epoch."""
-        wire, now_ms = self._budgets.wire, time.time_ns() // 1_000_000
+        wire = self._budgets.wire
         seen, self._settlements.seen = self._settlements.seen, {}
         if wire.epoch != self._epoch:
             # It was rebuilt: that it had lost everything is known.
@@ -71,7 +70,7 @@ class Redo:
         self._spawn(self._compare(seen, found))
         for reservation in self._reservations.open.values():
             self._spawn(self._hold_again(reservation, self._resumed(reservation)))
-        self._spawn(self._end_again(now_ms - _END_AGE_MS))
+        self._spawn(self._end_again(time.monotonic() - _END_AGE_S))
 
     async def close(self) -> None:
         """Stop telling."""
@@ -123,13 +122,13 @@ class Redo:
                 return
             future = self._resumed(reservation)
 
-    async def _end_again(self, oldest_ms: int) -> None:
+    async def _end_again(self, oldest_s: float) -> None:
         forgotten = 0
-        for step in _steps(list(self._settlements.confirmed), oldest_ms):
+        for step in _steps(list(self._settlements.confirmed), oldest_s):
             ends = await asyncio.gather(
                 *map(self._settlements.attempt, step), return_exceptions=True
             )
-            if any(isinstance(end, StoreError) for end in ends):
+            if any(isinstance(end, StoreUnavailable) for end in ends):
                 # Gone again: all of it is told to the next one.
                 break
             new = sum(
@@ -148,12 +147,8 @@ class Redo:
         task.add_done_callback(self._tasks.discard)
 
 
-def _steps(ends: list[End], oldest_ms: int) -> Iterator[list[End]]:
+def _steps(ends: list[tuple[float, End]], oldest_s: float) -> Iterator[list[End]]:
     """Yield the ends from the youngest to the oldest, some at a time."""
     for last in range(len(ends), 0, -_ENDS_PER_STEP):
         some = ends[max(0, last - _ENDS_PER_STEP) : last]
-        yield [end for end in some if not _is_older(end.id, oldest_ms)]
-
-
-def _is_older(reservation_id: str, instant_ms: int) -> bool:
-    return int(reserved_ms(reservation_id)) < instant_ms
+        yield [end for confirmed_s, end in some if confirmed_s >= oldest_s]

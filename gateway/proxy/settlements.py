@@ -8,6 +8,7 @@ from there it is replayed when Redis is back, by this process or by the next one
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -37,7 +38,8 @@ class Settlements:
 
     ``settle`` and ``release`` never fail, never wait and cannot be cancelled: whoever holds money
     may call them from any ``except`` or ``finally``. ``confirmed`` has the last ends that Redis has
-    confirmed, the youngest at its right, and ``seen`` the last sequence number of each org.
+    confirmed, each with its instant of the monotonic clock, the youngest at its right, and ``seen``
+    the last sequence number of each org.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Settlements:
         self._counts = metrics.settles.counts
         self._insist_s = insist_s
         self._open: dict[str, End] = {}
-        self.confirmed: deque[End] = deque(maxlen=_CONFIRMED_MAX)
+        self.confirmed: deque[tuple[float, End]] = deque(maxlen=_CONFIRMED_MAX)
         self.seen: dict[str, int] = {}
         self._unspooled: list[End] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,7 +98,7 @@ class Settlements:
     def ended(self, end: End, result: Settled | Released, seq: int = 0) -> None:
         """Note that Redis has confirmed an end, by which write of the org where that is told."""
         self._open.pop(end.id, None)
-        self.confirmed.append(end)
+        self.confirmed.append((monotonic(), end))
         if seq:
             self.seen[end.org] = seq
         if self._closing:

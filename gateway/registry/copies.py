@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import orjson
 import structlog
+from redis.exceptions import RedisError
 from ulid import ULID
 
-from gateway.budgets.keys import org_key
+from gateway.budgets.keys import org_key, spend_keys
 from gateway.domain.window import WindowKind
 from gateway.ledger.alerts import Alert, raise_alerts
 from gateway.registry.clients import Clients
@@ -60,9 +61,13 @@ async def restore_limits(
             for org in orgs:
                 pipe.hgetall(org_key(org, "limits"))
                 pipe.hget(org_key(org, "meta"), "schema")
-            found = await pipe.execute()
+            found = await pipe.execute(raise_on_error=False)
+        for reply in found:
+            # What is of another type is not what was seen last, and is replaced like it.
+            if isinstance(reply, RedisError) and not str(reply).startswith("WRONGTYPE"):
+                raise reply
         restored = [
-            (org, limits, bool(mark))
+            (org, limits if isinstance(limits, dict) else {}, bool(mark))
             for org, limits, mark in zip(orgs, found[::2], found[1::2], strict=True)
             if content[org].limits and (limits != content[org].limits or not mark)
         ]
@@ -72,6 +77,40 @@ async def restore_limits(
         alerts = [_alert(org, limits, content[org]) for org, limits, _ in restored]
         await raise_alerts(connection, alerts)
     return {org: not is_known for org, _, is_known in restored}
+
+
+async def restore_windows(
+    clients: Clients, kinds: Sequence[WindowKind], orgs: Sequence[str]
+) -> list[str]:
+    """Make counters of zero where Redis has none of a window that was spent in; return whose.
+
+    Redis may have forgotten that the window was opened. So nobody would compare it, and who opens
+    it again would find all of its budget. A repair then makes them what the ledger has booked.
+    """
+    seconds, _ = await clients.redis.time()
+    async with clients.ledger.acquire() as connection, connection.transaction():
+        content = await read_content(connection, orgs, kinds, seconds * 1000)
+    places = [
+        (org, spend_keys(org, window)[0], until_ms)
+        for org, found in content.items()
+        for window, until_ms in found.kept_until_ms.items()
+    ]
+    async with clients.redis.pipeline(transaction=False) as pipe:
+        for _, key, _ in places:
+            pipe.exists(key)
+        missing = [
+            place
+            for place, is_there in zip(places, await pipe.execute(), strict=True)
+            if not is_there
+        ]
+    async with clients.redis.pipeline(transaction=True) as pipe:
+        for _, key, until_ms in missing:
+            # A gateway that holds again what it had held may have been here in between.
+            pipe.hsetnx(key, "org.spent", "0")
+            if until_ms:
+                pipe.pexpireat(key, until_ms)
+        await pipe.execute()
+    return sorted({org for org, _, _ in missing})
 
 
 async def _restore(clients: Clients, org: str, content: OrgContent, *, is_known: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import asyncpg
 import structlog
+from redis.exceptions import ResponseError
 
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.keys import JOURNAL, JOURNAL_GROUP, RATE, org_key
@@ -90,6 +91,7 @@ async def compare(clients: Clients, budgets: Bookkeeping, org: str, wait_s: floa
 
     Raises:
         StoreNotReady: the node marker is missing.
+        StoreError: somebody has damaged the org.
     """
     loop = asyncio.get_running_loop()
     end_s = loop.time() + wait_s
@@ -132,7 +134,10 @@ async def _cut(clients: Clients, budgets: Bookkeeping, org: str) -> _Cut:
         raise StoreNotReady("The store has no node marker; run migrate or rebuild.")
     # Before the counters: what is booked of later entries then has a later number.
     (mark,) = await clients.ledger.fetch(_MARK)
-    meta = await clients.redis.hgetall(org_key(org, "meta"))
+    try:
+        meta = await clients.redis.hgetall(org_key(org, "meta"))
+    except ResponseError as error:
+        raise StoreError(f"The meta of {org} cannot be read: {error}.") from error
     seconds, _ = await clients.redis.time()
     stored = [packed_window(w) for w in stored_windows(meta, node.windows, seconds * 1000)]
     kept = kept_windows(node.windows, seconds * 1000)

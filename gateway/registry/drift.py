@@ -29,13 +29,14 @@ async def drifting(
 ) -> dict[str, bool]:
     """Return the orgs that may differ, each with whether Redis has less than the ledger.
 
-    Counters that Redis has not are no difference where their window does not run any more.
+    Counters that Redis has not are no difference where their window does not run any more. An org
+    that Redis does not know at all is behind.
     """
     seconds, _ = await clients.redis.time()
     now_ms = seconds * 1000
     kept = kept_windows(kinds, now_ms)
     booked = await _booked(clients, orgs, kept)
-    running = await _running(clients.redis, kinds, orgs, now_ms)
+    running, unknown = await _running(clients.redis, kinds, orgs, now_ms)
     places = [
         (org, window)
         for org in orgs
@@ -45,9 +46,10 @@ async def drifting(
     counted = _counted(hashes, _SPENT)
     misheld = await _misheld(clients.redis, _counted(hashes, _HELD), running)
     return {
-        org: any(counted[org].get(place, 0) < amount for place, amount in booked[org].items())
+        org: org in unknown
+        or any(counted[org].get(place, 0) < amount for place, amount in booked[org].items())
         for org in orgs
-        if org in misheld or _differs(counted[org], booked[org], running[org])
+        if org in unknown | misheld or _differs(counted[org], booked[org], running[org])
     }
 
 
@@ -76,22 +78,25 @@ async def _booked(
 
 async def _running(
     redis: RedisClient, kinds: Sequence[WindowKind], orgs: Sequence[str], now_ms: int
-) -> dict[str, list[str]]:
+) -> tuple[dict[str, list[str]], set[str]]:
+    """Return the packed windows that run by org, and the orgs without their mark."""
     names = ["schema", *(f"{kind}.{part}" for kind in kinds for part in ("id", "start", "end"))]
     async with redis.pipeline(transaction=False) as pipe:
         for org in orgs:
             pipe.hmget(org_key(org, "meta"), names)
         found = await pipe.execute(raise_on_error=False)
-    running = dict[str, list[str]]()
+    running, unknown = dict[str, list[str]](), set[str]()
     for org, values in zip(orgs, found, strict=True):
         running[org] = []
         if not isinstance(values, list):
             # Somebody has put something else there. Its calls are refused.
             continue
+        if values[0] is None:
+            unknown.add(org)
         meta = {name: text for name, text in zip(names, values, strict=True) if text}
         with suppress(StoreError):
             running[org] = [packed_window(w) for w in stored_windows(meta, kinds, now_ms)]
-    return running
+    return running, unknown
 
 
 async def _hashes(

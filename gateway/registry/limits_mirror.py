@@ -62,13 +62,19 @@ async def look_at_limits(clients: Clients, orgs: Sequence[str]) -> LimitsLook:
         pipe.info("server")
         before, *found, after, server = await pipe.execute(raise_on_error=False)
     for reply in (before, after, *found[::2]):
-        if isinstance(reply, RedisError):
+        if isinstance(reply, RedisError) and not str(reply).startswith("WRONGTYPE"):
             raise reply
     # Where an ACL forbids INFO nobody notices that a server was started again.
     lives = (None, before[2] if isinstance(server, NoPermissionError) else server["run_id"])
     is_ready = before == after and before[1] == "1" and before[2] in lives
-    meta = [_named(values) for values in found[1::2]]
-    return LimitsLook(at, before[0] if is_ready else None, tuple(orgs), found[::2], meta)
+    # Of an org whose limits are of another type nothing is kept: it is taken for one without mark.
+    limits = [fields if isinstance(fields, dict) else None for fields in found[::2]]
+    meta = [
+        {} if fields is None else _named(values)
+        for fields, values in zip(limits, found[1::2], strict=True)
+    ]
+    kept = [fields or {} for fields in limits]
+    return LimitsLook(at, before[0] if is_ready else None, tuple(orgs), kept, meta)
 
 
 async def keep_limits(clients: Clients, look: LimitsLook) -> None:

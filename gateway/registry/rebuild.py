@@ -200,14 +200,16 @@ async def _begin(connection: asyncpg.pool.PoolConnectionProxy, redis: RedisClien
 async def _check_marker(
     connection: asyncpg.pool.PoolConnectionProxy, fields: dict[str, str]
 ) -> bool:
-    """Return whether a rebuild was begun here before."""
+    """Return whether a rebuild was begun here before, also one that an older file has undone."""
     if not fields:
         return False
     try:
         node = read_node({name.encode(): value.encode() for name, value in fields.items()})
     except ValueError as error:
         raise ConfigError(f"The marker {NODE} cannot be used: {error}") from error
-    if node is not None:
+    epoch = await current_epoch(connection)
+    is_current = epoch is None or node is None or node.epoch == epoch.epoch
+    if node is not None and (is_current or not await is_known_epoch(connection, node.epoch)):
         raise ConfigError(
             f"Redis is ready, epoch {node.epoch}: there is nothing to rebuild. What differs from "
             "the ledger is repaired by reconcile --repair."

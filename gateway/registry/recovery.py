@@ -19,12 +19,12 @@ from gateway.budgets.keys import JOURNAL, NODE
 from gateway.budgets.node import amend_marker
 from gateway.domain.window import WindowKind
 from gateway.errors import GatewayError, StoreError, StoreNotReady, StoreUnavailable
-from gateway.ledger.epochs import try_lock_recovery
+from gateway.ledger.epochs import current_epoch, try_lock_recovery
 from gateway.ledger.sql import statement
 from gateway.registry.beat import FIELD as BEAT
 from gateway.registry.beat import forgotten_beat
 from gateway.registry.clients import Clients
-from gateway.registry.copies import restore_limits, write_registry
+from gateway.registry.copies import restore_limits, restore_windows, write_registry
 from gateway.registry.differences import is_posted
 from gateway.registry.drift import drifting
 from gateway.registry.mending import mend
@@ -36,6 +36,8 @@ _ORGS_PER_STEP = 500
 _SIGN_INTERVAL_S = 0.5
 _POLL_S = 0.05
 _WAIT_S = 30.0
+# Less than the seven days for which Redis knows a credit that it has applied.
+_CREDITS_H = 144
 # A settle that arrives meanwhile makes an org differ that does not.
 _LOOKS = 5
 
@@ -76,18 +78,36 @@ async def recover(
     another worker does it.
 
     Raises:
-        StoreNotReady: the ledger does not catch up, or Redis was started again meanwhile.
+        StoreNotReady: the ledger does not catch up, Redis was started again meanwhile, or it is
+            from before the last rebuild.
     """
     async with clients.ledger.acquire() as lock:
         if not await try_lock_recovery(lock):
             return None
+        await _require_epoch(clients, run_id)
         async with _signing(clients, run_id, sign_s):
             await asyncio.sleep(learn_s)
             recovered = await _recovered(clients, budgets, run_id, learn_s)
         kept = await forgotten_beat(clients)
         beats = {} if kept is None else {BEAT: str(kept)}
-        await _amend(clients, {"life": run_id, **beats}, ("lost", "checking"))
+        # Of a start that came meanwhile a loss may be known already: that one stays.
+        is_other = await clients.redis.hget(NODE, "lost") not in (None, run_id)
+        gone = ("checking",) if is_other else ("lost", "checking")
+        await _amend(clients, {"life": run_id, **beats}, gone)
         return recovered
+
+
+async def _require_epoch(clients: Clients, run_id: str) -> None:
+    epoch = await current_epoch(clients.ledger)
+    found, lost = await clients.redis.hmget(NODE, "epoch", "lost")
+    if epoch is None or found == epoch.epoch:
+        return
+    if lost != run_id:
+        await _amend(clients, {"lost": run_id})
+    raise StoreNotReady(
+        f"Redis is of epoch {found} and the ledger of {epoch.epoch}: it was started from a file "
+        "that is older than the last rebuild; run budget-gateway rebuild."
+    )
 
 
 async def _amend(clients: Clients, fields: Mapping[str, str], gone: Sequence[str] = ()) -> None:
@@ -120,26 +140,61 @@ async def _recovered(
     clients: Clients, budgets: Bookkeeping, run_id: str, learn_s: float
 ) -> Recovered:
     orgs = [row["org"] for row in await clients.ledger.fetch(_ORGS)]
-    await clients.ledger.execute(_ASK_AGAIN)
+    await clients.ledger.execute(_ASK_AGAIN, ["credit", "correct"], 1)
     for some in _steps(orgs):
         await write_registry(clients, some)
     await _until_booked(clients)
     differing = await _differing(clients, budgets, orgs)
-    life, found = await clients.redis.hmget(NODE, "life", "lost")
-    lost = found == run_id
-    # By a rebuild, which has just made the limits what they were.
-    is_rebuilt = lost and life == ""
-    is_older = await forgotten_beat(clients) is not None
-    if not lost and (is_older or any(differing.values())):
-        # Known now: nothing may be admitted until it is repaired, however long that takes.
-        await _amend(clients, {"lost": run_id})
-        lost = True
+    lost, is_rebuilt = await _loss(clients, run_id, is_behind=any(differing.values()))
+    restored: Sequence[str] = ()
+    if lost and not is_rebuilt:
+        restored = await _limits_restored(clients, budgets, orgs, learn_s)
+        opened = await _windows_restored(clients, budgets, orgs)
+        # Those that were restored as a whole agree now.
+        differing = await _differing(clients, budgets, list(differing))
+        differing |= dict.fromkeys(opened, True)
+    repaired = await _repaired(clients, budgets, differing)
+    if lost:
+        await _rewrite(clients)
+    return Recovered(len(orgs), tuple(sorted(repaired)), tuple(restored))
+
+
+async def _loss(clients: Clients, run_id: str, *, is_behind: bool) -> tuple[bool, bool]:
+    """Return whether Redis has lost something, and whether a rebuild has made all of it anew."""
+    life, lost = await clients.redis.hmget(NODE, "life", "lost")
+    if lost == run_id:
+        # A rebuild leaves no life, and has just made limits, windows and credits what they were.
+        return True, life == ""
+    if not is_behind and await forgotten_beat(clients) is None:
+        return False, False
+    # Known now: nothing may be admitted until it is repaired, however long that takes.
+    await _amend(clients, {"lost": run_id})
+    return True, False
+
+
+async def _limits_restored(
+    clients: Clients, budgets: Bookkeeping, orgs: Sequence[str], learn_s: float
+) -> Sequence[str]:
     restored = dict[str, bool]()
-    for some in _steps(orgs) if lost and not is_rebuilt else ():
+    for some in _steps(orgs):
         restored |= await restore_limits(clients, _kinds(budgets), some)
     if any(restored.values()):
         # Only now gateways can hold there again what they hold.
         await asyncio.sleep(learn_s)
+    return tuple(restored)
+
+
+async def _windows_restored(
+    clients: Clients, budgets: Bookkeeping, orgs: Sequence[str]
+) -> Sequence[str]:
+    # How old the file is nobody knows, and no ledger compares what credits add.
+    await clients.ledger.execute(_ASK_AGAIN, ["credit"], _CREDITS_H)
+    await _until_told(clients)
+    opened = [await restore_windows(clients, _kinds(budgets), some) for some in _steps(orgs)]
+    return tuple(org for some in opened for org in some)
+
+
+async def _repaired(clients: Clients, budgets: Bookkeeping, differing: dict[str, bool]) -> set[str]:
     repaired = set[str]()
     for _ in range(_LOOKS):
         if not differing:
@@ -149,9 +204,7 @@ async def _recovered(
                 repaired.add(org)
         await _until_told(clients)
         differing = await _differing(clients, budgets, list(differing))
-    if lost:
-        await _rewrite(clients)
-    return Recovered(len(orgs), tuple(sorted(repaired)), tuple(restored))
+    return repaired
 
 
 async def _rewrite(clients: Clients) -> None:

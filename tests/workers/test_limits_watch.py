@@ -3,6 +3,7 @@
 from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -102,3 +103,30 @@ async def test_every_org_is_looked_at(
     await look(clients, metrics)
 
     assert await alerts(clients) == ["status"] * 5
+
+
+@pytest.mark.parametrize("name", ["limits", "agents", "meta"])
+async def test_key_of_another_type_hides_no_other_fault(
+    clients: Clients, metrics: LimitsMetrics, name: str
+) -> None:
+    """What is wrong in the org beside it is told all the same."""
+    await add_org(clients, "evil", "UTC", {"org.month.limit_cents": "5"}, Author("ops"))
+    await clients.redis.hset("bg:{evil}:limits", "org.day.limit_cents", "nan")
+    await clients.redis.set(f"bg:{{acme}}:{name}", "of another type")
+
+    await look(clients, metrics)
+
+    assert "org.day.limit_cents" in await alerts(clients)
+
+
+async def test_limits_of_another_type_are_not_kept(
+    clients: Clients, metrics: LimitsMetrics
+) -> None:
+    """A rebuild finds what was there before."""
+    await look(clients, metrics)
+    await clients.redis.set(LIMITS, "of another type")
+
+    await look(clients, metrics)
+
+    kept = await clients.ledger.fetchval("SELECT limits FROM limits_mirror WHERE org = 'acme'")
+    assert orjson.loads(kept)["org.month.limit_cents"] == "5"

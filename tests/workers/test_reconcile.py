@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.budgets.keys import NODE
 from gateway.registry.clients import Clients
 from gateway.registry.limits import Author
 from gateway.registry.orgs import add_org
@@ -101,3 +102,18 @@ async def test_store_without_its_marker_is_tried_again_soon(
 
     assert not await reconcile(clients, budgets, metrics, 0)
     assert ends(registry) == {}
+
+
+async def test_nothing_is_repaired_before_a_start_of_redis_was_compared(
+    clients: Clients, budgets: Bookkeeping, metrics: ReconcileMetrics
+) -> None:
+    """Recovery would find all of it in order, and take a Redis that has lost writes for whole."""
+    await clients.redis.hset(NODE, "life", "run-1")
+    await clients.redis.hset(TOTAL, "org.spent", "1")
+
+    assert not await reconcile(clients, budgets, metrics, 10, "run-2")
+    assert not await clients.ledger.fetchval("SELECT EXISTS (SELECT FROM outbox)")
+
+    await clients.redis.hset(NODE, "life", "run-2")
+    assert await reconcile(clients, budgets, metrics, 10, "run-2")
+    assert await clients.ledger.fetchval("SELECT EXISTS (SELECT FROM outbox)")

@@ -12,11 +12,14 @@ D6 after a rebuild holds and ends are told again as well
 
 import asyncio
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ulid import ULID
 
+from gateway.budgets.changes import Settlement
 from gateway.budgets.keys import NODE
 from gateway.cli.embedded_redis import EmbeddedRedis
 from gateway.proxy.body import UNCHECKED_BYTES_MAX
@@ -204,6 +207,23 @@ async def test_forgotten_ends_are_told_again(
     assert amounts == [str(CALL_MICROCENTS)] * 3
     assert await acme.held(own_org) == {}
     assert await own_org.zcard("bg:expiry") == 0
+
+
+async def test_end_of_a_long_call_is_told_again(
+    own_gateway: PlaneGateway, own_redis: EmbeddedRedis, own_org: Any
+) -> None:
+    """D3: one that ran for longer than Redis remembers an end, and has ended a moment ago."""
+    id = str(ULID.from_timestamp(time.time() - 3600))
+    older = Older(own_redis)
+    own_gateway.plane.settlements.settle(Settlement("acme", "researcher", id, "total", 7, b"{}"))
+    await own_gateway.settled()
+
+    await older.restore()
+    await until(
+        lambda: own_gateway.value("redone_total", kind="end") == 1, "the end to be told again"
+    )
+
+    assert [entry["amount"] for entry in await acme.journal(own_org)] == ["7"]
 
 
 async def test_loss_is_noted_and_a_worker_opens(
