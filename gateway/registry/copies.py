@@ -4,7 +4,8 @@ A key that was revoked in the second that Redis forgot must not open anything ag
 that was lowered must not be what it was before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import orjson
 import structlog
@@ -14,7 +15,7 @@ from ulid import ULID
 from gateway.budgets.keys import org_key, spend_keys
 from gateway.domain.window import WindowKind
 from gateway.ledger.alerts import Alert, raise_alerts
-from gateway.registry.clients import Clients
+from gateway.registry.clients import Clients, RedisClient
 from gateway.registry.orgs import SCHEMA
 from gateway.registry.restoring import (
     OrgContent,
@@ -44,66 +45,73 @@ async def write_registry(clients: Clients, orgs: Sequence[str]) -> None:
             await pipe.execute()
 
 
-async def restore_limits(
-    clients: Clients, kinds: Sequence[WindowKind], orgs: Sequence[str]
-) -> dict[str, bool]:
-    """Make limits of some orgs what they were when they were seen last; return which differed.
+class Restored(NamedTuple):
+    """Orgs whose limits were restored, each with whether Redis had forgotten the org as a whole;
+    and orgs of which it had forgotten a window.
+    """
 
-    Only for a Redis that has lost writes: in another one what was set since would be undone. An
-    org that it had forgotten as a whole is there again afterwards, and told by ``True``: nobody
-    could hold anything there so far.
+    limits: dict[str, bool]
+    windows: list[str]
+
+
+async def restore(clients: Clients, kinds: Sequence[WindowKind], orgs: Sequence[str]) -> Restored:
+    """Make some orgs what they were, but for their counters, in a Redis that has lost writes.
+
+    Limits are what they were when they were seen last: in a Redis that has lost nothing, what was
+    set since would be undone. An org that it had forgotten is there again afterwards: nobody could
+    hold anything there so far.
     """
     seconds, _ = await clients.redis.time()
     async with clients.ledger.acquire() as connection, connection.transaction():
         await connection.execute(_LOCK_ORGS, orgs)
         content = await read_content(connection, orgs, kinds, seconds * 1000)
-        async with clients.redis.pipeline(transaction=False) as pipe:
-            for org in orgs:
-                pipe.hgetall(org_key(org, "limits"))
-                pipe.hget(org_key(org, "meta"), "schema")
-            found = await pipe.execute(raise_on_error=False)
-        for reply in found:
-            # What is of another type is not what was seen last, and is replaced like it.
-            if isinstance(reply, RedisError) and not str(reply).startswith("WRONGTYPE"):
-                raise reply
-        restored = [
-            (org, limits if isinstance(limits, dict) else {}, bool(mark))
-            for org, limits, mark in zip(orgs, found[::2], found[1::2], strict=True)
-            if content[org].limits and (limits != content[org].limits or not mark)
-        ]
-        for org, limits, is_known in restored:
-            await _restore(clients, org, content[org], is_known=is_known)
-            _log.warning(KIND, org=org, found=limits, restored=content[org].limits)
-        alerts = [_alert(org, limits, content[org]) for org, limits, _ in restored]
+        limits, alerts = await _limits_restored(clients, content)
+        windows = await _windows_restored(clients.redis, content)
         await raise_alerts(connection, alerts)
-    return {org: not is_known for org, _, is_known in restored}
+    return Restored(limits, windows)
 
 
-async def restore_windows(
-    clients: Clients, kinds: Sequence[WindowKind], orgs: Sequence[str]
-) -> list[str]:
+async def _limits_restored(
+    clients: Clients, content: Mapping[str, OrgContent]
+) -> tuple[dict[str, bool], list[Alert]]:
+    async with clients.redis.pipeline(transaction=False) as pipe:
+        for org in content:
+            pipe.hgetall(org_key(org, "limits"))
+            pipe.hget(org_key(org, "meta"), "schema")
+        found = await pipe.execute(raise_on_error=False)
+    for reply in found:
+        # What is of another type is not what was seen last, and is replaced like it.
+        if isinstance(reply, RedisError) and not str(reply).startswith("WRONGTYPE"):
+            raise reply
+    restored = [
+        (org, limits if isinstance(limits, dict) else {}, bool(mark))
+        for org, limits, mark in zip(content, found[::2], found[1::2], strict=True)
+        if content[org].limits and (limits != content[org].limits or not mark)
+    ]
+    for org, limits, is_known in restored:
+        await _restore(clients, org, content[org], is_known=is_known)
+        _log.warning(KIND, org=org, found=limits, restored=content[org].limits)
+    alerts = [_alert(org, limits, content[org]) for org, limits, _ in restored]
+    return {org: not is_known for org, _, is_known in restored}, alerts
+
+
+async def _windows_restored(redis: RedisClient, content: Mapping[str, OrgContent]) -> list[str]:
     """Make counters of zero where Redis has none of a window that was spent in; return whose.
 
     Redis may have forgotten that the window was opened. So nobody would compare it, and who opens
     it again would find all of its budget. A repair then makes them what the ledger has booked.
     """
-    seconds, _ = await clients.redis.time()
-    async with clients.ledger.acquire() as connection, connection.transaction():
-        content = await read_content(connection, orgs, kinds, seconds * 1000)
     places = [
         (org, spend_keys(org, window)[0], until_ms)
         for org, found in content.items()
         for window, until_ms in found.kept_until_ms.items()
     ]
-    async with clients.redis.pipeline(transaction=False) as pipe:
+    async with redis.pipeline(transaction=False) as pipe:
         for _, key, _ in places:
             pipe.exists(key)
-        missing = [
-            place
-            for place, is_there in zip(places, await pipe.execute(), strict=True)
-            if not is_there
-        ]
-    async with clients.redis.pipeline(transaction=True) as pipe:
+        known = await pipe.execute()
+    missing = [place for place, is_there in zip(places, known, strict=True) if not is_there]
+    async with redis.pipeline(transaction=True) as pipe:
         for _, key, until_ms in missing:
             # A gateway that holds again what it had held may have been here in between.
             pipe.hsetnx(key, "org.spent", "0")

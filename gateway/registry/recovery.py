@@ -24,7 +24,7 @@ from gateway.ledger.sql import statement
 from gateway.registry.beat import FIELD as BEAT
 from gateway.registry.beat import forgotten_beat
 from gateway.registry.clients import Clients
-from gateway.registry.copies import restore_limits, restore_windows, write_registry
+from gateway.registry.copies import restore, write_registry
 from gateway.registry.differences import is_posted
 from gateway.registry.drift import drifting
 from gateway.registry.mending import mend
@@ -148,8 +148,7 @@ async def _recovered(
     lost, is_rebuilt = await _loss(clients, run_id, is_behind=any(differing.values()))
     restored: Sequence[str] = ()
     if lost and not is_rebuilt:
-        restored = await _limits_restored(clients, budgets, orgs, learn_s)
-        opened = await _windows_restored(clients, budgets, orgs)
+        restored, opened = await _restored(clients, budgets, orgs, learn_s)
         # Those that were restored as a whole agree now.
         differing = await _differing(clients, budgets, list(differing))
         differing |= dict.fromkeys(opened, True)
@@ -172,26 +171,22 @@ async def _loss(clients: Clients, run_id: str, *, is_behind: bool) -> tuple[bool
     return True, False
 
 
-async def _limits_restored(
+async def _restored(
     clients: Clients, budgets: Bookkeeping, orgs: Sequence[str], learn_s: float
-) -> Sequence[str]:
-    restored = dict[str, bool]()
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the orgs whose limits were restored, and those of which windows were."""
+    limits, opened = dict[str, bool](), list[str]()
     for some in _steps(orgs):
-        restored |= await restore_limits(clients, _kinds(budgets), some)
-    if any(restored.values()):
+        restored = await restore(clients, _kinds(budgets), some)
+        limits |= restored.limits
+        opened += restored.windows
+    if any(limits.values()):
         # Only now gateways can hold there again what they hold.
         await asyncio.sleep(learn_s)
-    return tuple(restored)
-
-
-async def _windows_restored(
-    clients: Clients, budgets: Bookkeeping, orgs: Sequence[str]
-) -> Sequence[str]:
     # How old the file is nobody knows, and no ledger compares what credits add.
     await clients.ledger.execute(_ASK_AGAIN, ["credit"], _CREDITS_H)
     await _until_told(clients)
-    opened = [await restore_windows(clients, _kinds(budgets), some) for some in _steps(orgs)]
-    return tuple(org for some in opened for org in some)
+    return tuple(limits), opened
 
 
 async def _repaired(clients: Clients, budgets: Bookkeeping, differing: dict[str, bool]) -> set[str]:

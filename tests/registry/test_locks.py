@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.registry.clients import Clients
-from gateway.registry.copies import restore_limits, write_registry
+from gateway.registry.copies import restore, write_registry
 from gateway.registry.keys import mint_key, mirror_keys
 from gateway.registry.orgs import add_org
 from gateway.registry.rebuild import rebuild
@@ -71,6 +71,6 @@ async def test_lowered_limit_is_not_overwritten(clients: Clients) -> None:
     await add_org(clients, "acme", "UTC", {LIMIT: "50"}, AUTHOR)
     await clients.redis.hset("bg:{acme}:limits", LIMIT, "70")
 
-    await met(clients, restore_limits(clients, ("day", "month", "total"), ["acme"]), _LOWER)
+    await met(clients, restore(clients, ("day", "month", "total"), ["acme"]), _LOWER)
 
     assert await clients.redis.hget("bg:{acme}:limits", LIMIT) == "5"
