@@ -11,7 +11,6 @@ import asyncpg
 # Any number will do, as long as every release uses the same one.
 _LOCK = 7_265_843
 _REBUILD_LOCK = 7_265_844
-_RECOVERY_LOCK = 7_265_845
 _CURRENT = "SELECT epoch, windows, began_ms FROM node_epoch ORDER BY number DESC LIMIT 1"
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -68,14 +67,5 @@ async def is_known_epoch(connection: Connection, epoch: str) -> bool:
 
 async def try_lock_rebuild(connection: Connection) -> bool:
     """Take the lock of the one rebuilder for as long as this connection lives; false if taken."""
-    return await _try_lock(connection, _REBUILD_LOCK)
-
-
-async def try_lock_recovery(connection: Connection) -> bool:
-    """Take the lock of the one who compares a Redis that was started again, in the same way."""
-    return await _try_lock(connection, _RECOVERY_LOCK)
-
-
-async def _try_lock(connection: Connection, number: int) -> bool:
-    taken: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
+    taken: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", _REBUILD_LOCK)
     return taken

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import asyncpg
+from redis.exceptions import NoPermissionError
 
 from gateway.budgets.keys import NODE
 from gateway.errors import BadRequest, StoreNotReady
@@ -40,6 +41,14 @@ async def require_ready(redis: RedisClient) -> None:
             f"The marker {NODE} is missing or not ready: run budget-gateway migrate, or rebuild "
             "where Redis has lost its data."
         )
+
+
+async def run_id_of(redis: RedisClient) -> str:
+    """Return the run id of the server, empty where it is not told: gateways do not know it then."""
+    try:
+        return str((await redis.info("server"))["run_id"])
+    except NoPermissionError:
+        return ""
 
 
 def unknown_org(org: str) -> BadRequest:

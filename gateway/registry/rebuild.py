@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import asyncpg
-from redis.exceptions import NoPermissionError, WatchError
+from redis.exceptions import WatchError
 from ulid import ULID
 
 from gateway.budgets.keys import NODE, org_key
@@ -28,7 +28,7 @@ from gateway.ledger.epochs import (
     try_lock_rebuild,
 )
 from gateway.ledger.sql import statement
-from gateway.registry.clients import Clients, RedisClient
+from gateway.registry.clients import Clients, RedisClient, run_id_of
 from gateway.registry.limits import DEFAULT_WINDOWS
 from gateway.registry.orgs import SCHEMA as ORG_SCHEMA
 from gateway.registry.restoring import OrgContent, queue_content, queue_removal, read_content
@@ -142,7 +142,7 @@ class _Rebuilder:
 
     async def open(self) -> None:
         """Say in the marker that everything is there."""
-        run_id = await _run_id(self._redis)
+        run_id = await run_id_of(self._redis)
         async with self._redis.pipeline() as pipe:
             await self._fence(pipe)
             # No life yet: gateways first hold again what is open and tell again what has ended,
@@ -160,14 +160,6 @@ class _Rebuilder:
         if not is_own or epoch is None or epoch.epoch != self.node.epoch:
             raise _fenced()
         pipe.multi()
-
-
-async def _run_id(redis: RedisClient) -> str:
-    """Return the run id of the server, empty where it is not told: gateways do not know it then."""
-    try:
-        return str((await redis.info("server"))["run_id"])
-    except NoPermissionError:
-        return ""
 
 
 async def _begin(connection: asyncpg.pool.PoolConnectionProxy, redis: RedisClient) -> _Rebuilder:

@@ -19,7 +19,8 @@ from gateway.budgets.keys import JOURNAL, NODE
 from gateway.budgets.node import amend_marker
 from gateway.domain.window import WindowKind
 from gateway.errors import GatewayError, StoreError, StoreNotReady, StoreUnavailable
-from gateway.ledger.epochs import current_epoch, try_lock_recovery
+from gateway.ledger.epochs import current_epoch
+from gateway.ledger.lease import lease
 from gateway.ledger.sql import statement
 from gateway.registry.beat import FIELD as BEAT
 from gateway.registry.beat import forgotten_beat
@@ -29,6 +30,8 @@ from gateway.registry.differences import is_posted
 from gateway.registry.drift import drifting
 from gateway.registry.mending import mend
 
+# Any number will do that no other lock has, as long as every release uses the same one.
+_LOCK = 7_265_845
 _ASK_AGAIN = statement("ask_again")
 _IS_DUE = statement("exists_due_outbox")
 _ORGS = "SELECT org FROM org ORDER BY org"
@@ -81,13 +84,15 @@ async def recover(
         StoreNotReady: the ledger does not catch up, Redis was started again meanwhile, or it is
             from before the last rebuild.
     """
-    async with clients.ledger.acquire() as lock:
-        if not await try_lock_recovery(lock):
+    async with lease(clients.ledger, _LOCK) as held:
+        if held is None:
             return None
         await _require_epoch(clients, run_id)
         async with _signing(clients, run_id, sign_s):
             await asyncio.sleep(learn_s)
             recovered = await _recovered(clients, budgets, run_id, learn_s)
+        # Where this process was stopped for a while another one compares, and is not done.
+        await held.renew()
         kept = await forgotten_beat(clients)
         beats = {} if kept is None else {BEAT: str(kept)}
         # Of a start that came meanwhile a loss may be known already: that one stays.

@@ -6,6 +6,7 @@ What is compared, and when, is told in tests/registry/test_differences.py.
 import pytest
 
 from gateway.budgets.bookkeeping import Bookkeeping
+from gateway.budgets.keys import NODE
 from gateway.registry.clients import Clients
 from gateway.registry.limits import Author
 from gateway.registry.orgs import add_org
@@ -73,6 +74,39 @@ async def test_repair_is_asked_for(
     assert "1 of 13 counters differ" in asked.err
     assert "A repair was asked for." in asked.err
     assert (again.err, again.out.splitlines()[0][:21]) == ("", "acme: all 13 counters")
+
+
+async def test_start_in_doubt_is_left_to_the_worker(
+    command: Run, acme: JournalPump, clients: Clients, budgets: Bookkeeping
+) -> None:
+    """Counters that are repaired by hand would hide from it that Redis has lost writes."""
+    await spend(budgets, CENT)
+    await post_all(acme)
+    await clients.redis.hincrby("bg:{acme}:spend:total", "org.spent", -1)
+    await clients.redis.hset(NODE, "life", "another")
+
+    said = await command("reconcile", "acme", "--repair")
+    looked = await command("reconcile", "acme")
+
+    assert (said.code, looked.code) == (4, 3)
+    assert "no worker has compared it yet" in said.err
+    assert await clients.ledger.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def test_damaged_org_is_named_and_the_others_are_compared(
+    command: Run, acme: JournalPump, clients: Clients
+) -> None:
+    """Exit code 3: somebody must look after it."""
+    await add_org(clients, "evil", "UTC", {"org.month.limit_cents": "10"}, Author("tester"))
+    await clients.redis.set("bg:{acme}:spend:total", "garbage")
+
+    said = await command("reconcile")
+    document = (await command("reconcile", "--json")).document
+
+    assert said.code == 3
+    assert "acme: not compared." in said.err
+    assert "evil: all 0 counters agree" in said.out
+    assert [row["org"] for row in document["failed"]] == ["acme"]
 
 
 async def test_ledger_that_is_behind_ends_with_3(

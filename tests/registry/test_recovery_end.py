@@ -3,9 +3,13 @@
 The server is the test's own, because its append-only file is looked at.
 
 M1 a marker that is not ready any more is not called good, and nobody goes on as if it were
+M2 whoever was stopped for so long that another one may compare does not call it good
 A1 after a loss the append-only file is written anew; without one it is left alone
 """
 
+import asyncio
+
+import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -60,6 +64,19 @@ async def test_marker_that_went_is_not_called_good(clients: Clients, budgets: Bo
         await recover(clients, budgets, RUN, 0.0, 0.0)
 
     assert await clients.redis.hmget(NODE, "ready", "life") == ["0", "run-1"]
+
+
+async def test_lost_lease_calls_nothing_good(clients: Clients, budgets: Bookkeeping) -> None:
+    """M2: Postgres has ended its session."""
+    running = asyncio.create_task(recover(clients, budgets, RUN, 0.5, 0.0))
+    ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory'"
+    own = "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    await until(lambda: clients.ledger.fetchval(f"{ended} {own}"), "its lock to be taken")
+
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await running
+
+    assert await clients.redis.hget(NODE, "life") == "run-1"
 
 
 async def test_file_is_written_anew_after_a_loss(
