@@ -52,8 +52,8 @@ end
 local status, counted = 'SETTLED', cost
 if not refusal and not is_open then
     --- @include "hold" "other"
-    owner = ''
-    refusal, status, counted, quote, payer, body = other_end(record, agent, cost, windows, idem)
+    refusal, status, counted, quote, payer, body, owner =
+        other_end(record, agent, cost, windows, idem)
 end
 if refusal then
     --- @include "answer"

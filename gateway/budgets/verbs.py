@@ -133,10 +133,12 @@ class Budgets:
         """Queue the real cost at once; it leaves at the end of this turn of the event loop.
 
         The future may be waited for later, or not at all. It is one attempt: after an error the
-        same settlement may be handed in again, as often as needed.
+        same settlement may be handed in again, as often as needed. Its ``windows`` may be empty
+        where the reservation was settled before: that record names none.
         """
         end, send = self.wire.future(), self.calls.settle
-        send(settlement, settlement.windows, Settling(settlement, send, _Awaited(end)))
+        windows = settlement.windows or self._packed_now(settlement.org)
+        send(settlement, windows, Settling(settlement, send, _Awaited(end)))
         return end
 
     async def release(self, org: str, agent: str, reservation_id: str, windows: str) -> Released:
@@ -247,9 +249,10 @@ class Budgets:
     async def request(self, org: str, reservation_id: str) -> Request | None:
         """Return what is known of a reservation: open, or ended within its tombstone's life."""
         key = _org_keys(org)
-        ended, held = await asyncio.gather(
-            self.wire.command("GET", f"{key}done:{reservation_id}"),
+        # In this order: one that ends between the two is seen ended, never as unknown.
+        held, ended = await asyncio.gather(
             self.wire.command("HGET", f"{key}holds", reservation_id),
+            self.wire.command("GET", f"{key}done:{reservation_id}"),
         )
         if ended is not None:
             return ended_request(replies.text(ended))

@@ -1,27 +1,26 @@
 """Admission: whether a call may run, and what is held for it, before the upstream hears of it."""
 
-import hashlib
 from typing import NamedTuple
 
 import structlog
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from gateway.budgets.verbs import Budgets
 from gateway.domain.agent import Agent
 from gateway.domain.key import KeyText, is_id
-from gateway.domain.reservation import Ask, Denied, Finished, Refused, Replayed
+from gateway.domain.reservation import Ask
 from gateway.errors import BadRequest, StoreError
 from gateway.proxy import problem
 from gateway.proxy.agents import Agents, Found, Route, Unusable
 from gateway.proxy.body import UNCHECKED_BYTES_MAX, BodyTooLarge, Receive, read_body
 from gateway.proxy.dialect import Tongue
-from gateway.proxy.exposure import Exposure
 from gateway.proxy.head import RequestHead, header_lines
+from gateway.proxy.idempotency import recognised
 from gateway.proxy.invocation import Invocation, Onward, Target, tongue_of
 from gateway.proxy.meter import Metering, PriceOf
 from gateway.proxy.origin import UpstreamHead, request_start
 from gateway.proxy.problem import Problem
 from gateway.proxy.quoting import metering_for, needs_body
+from gateway.proxy.refusals import Refusals
 from gateway.proxy.reservations import Caller, Reservation, Reservations
 
 # What agents may be asked with; others go on too, as upstreams may know them.
@@ -67,18 +66,16 @@ class Admission:
 
     def __init__(
         self,
-        budgets: Budgets,
         agents: Agents,
         reservations: Reservations,
         price_of: PriceOf,
-        exposure: Exposure,
+        refusals: Refusals,
         rules: Rules,
     ) -> None:
-        self._budgets = budgets
         self._agents = agents
         self._reservations = reservations
         self._price_of = price_of
-        self._exposure = exposure
+        self._refusals = refusals
         self._rules = rules
         # Who calls, where keys are off; else the head says it, and the store has the last word.
         self._trusted = KeyText(rules.trusted_org, "", "") if rules.trusted_org else None
@@ -103,12 +100,14 @@ class Admission:
         onward, metering, head, body = understood
         ask = Ask(call.id, key.org, call.target.agent, metering.quote.amount_microcents, key.digest)
         if call.target.head.idempotency_key:
-            ask = _idempotent(ask, call, key, body or b"")
+            line = b"%b %b" % (call.target.method.encode("ascii"), call.target.path)
+            asked_for = b"%b\0%b" % (line, body or b"")
+            ask = recognised(ask, key.key_id, call.target.head.idempotency_key, asked_for)
         try:
             outcome = await self._reservations.reserve(ask, onward.caller)
             if isinstance(outcome, Reservation):
                 return Admitted(outcome, onward.route, metering, head, body)
-            refusal = await self._problem(outcome, ask)
+            refusal = await self._refusals.of_outcome(outcome, ask)
         except StoreError as error:
             if not error.transient:
                 # Not that Redis is away: a key of another type, or a permission that is missing.
@@ -169,9 +168,9 @@ class Admission:
         if length is not None and length > bytes_max:
             return problem.too_large(bytes_max)
         if length is None or length > UNCHECKED_BYTES_MAX:
-            refusal = await self._key_problem(key, call.target.agent)
-            if refusal is not None:
-                return refusal
+            status = await self._refusals.key_status(key, call.target.agent)
+            if isinstance(status, Problem):
+                return status
             if not needs_body(agent, call):
                 return call.body
         if call.body is not None:
@@ -181,43 +180,11 @@ class Admission:
         except BodyTooLarge:
             return problem.too_large(bytes_max)
 
-    async def _problem(self, outcome: Denied | Refused | Finished | Replayed, ask: Ask) -> Problem:
-        if isinstance(outcome, Replayed):
-            return problem.of_replayed(outcome, ask.body_digest)
-        if isinstance(outcome, Finished):
-            _log.error("fresh_reservation_has_ended", reservation_id=ask.id, state=outcome.state)
-            return problem.of_finished(outcome)
-        scope = outcome.budget if isinstance(outcome, Denied) else outcome.detail
-        visible = await self._exposure.shows(ask.org, ask.key_digest, scope)
-        if isinstance(outcome, Denied):
-            return problem.of_denied(outcome, ask.org, ask.amount_microcents, visible=visible)
-        if outcome.reason in ("BADARG", "MISMATCH"):
-            word, of = outcome.reason, outcome.detail
-            _log.error("reserve_refused", reservation_id=ask.id, org=ask.org, word=word, of=of)
-        stands = await self._stands(outcome.reason)
-        return problem.of_refused(outcome, node_stands=stands, visible=visible)
-
     async def _told(self, call: Invocation, key: KeyText, declined: Declined) -> Declined:
         # Names and prices of agents are told only to who has a key, so they cannot be probed.
-        refusal = await self._key_problem(
-            key, call.target.agent if is_id(call.target.agent) else ""
-        )
-        return declined if refusal is None else declined._replace(problem=refusal)
-
-    async def _key_problem(self, key: KeyText, agent: str) -> Problem | None:
-        if not key.digest:
-            return None
-        status = await self._budgets.authenticate(key.org, key.digest, agent)
-        if status.status == "OK":
-            return None
-        return problem.of_key(status.status, node_stands=await self._stands(status.status))
-
-    async def _stands(self, word: str) -> bool:
-        # A store that knows no org may have been emptied since the connection looked at it. One
-        # that was started again may have forgotten a key, or what it may do.
-        if word == "COLD":
-            return await self._budgets.is_marked()
-        return not self._budgets.wire.problem
+        agent = call.target.agent if is_id(call.target.agent) else ""
+        status = await self._refusals.key_status(key, agent)
+        return declined._replace(problem=status) if isinstance(status, Problem) else declined
 
 
 def _unfit(target: Target, route: Found) -> Problem:
@@ -230,7 +197,7 @@ def _unfit(target: Target, route: Found) -> Problem:
     if isinstance(route, Unusable):
         # Why is in the log: it may hold what an operator wrote in the wrong place.
         return Problem("internal_error", "The description of the agent is not usable.")
-    return Problem("unknown_agent", f"There is no agent {target.agent!r}.")
+    return problem.unknown_agent(target.agent)
 
 
 def _onward(target: Target, key: KeyText, route: Route) -> Onward:
@@ -246,14 +213,3 @@ def _lines(head: RequestHead, route: Route) -> bytes:
     replaced = {name for name, _ in route.added}
     kept = [header for header in head.forwarded if header[0] not in replaced]
     return header_lines(kept) + route.added_lines
-
-
-def _idempotent(ask: Ask, call: Invocation, key: KeyText, body: bytes) -> Ask:
-    """Add what makes a call known again: its key, and what it asks for."""
-    owner = f"{ask.org}\0{key.key_id}\0{ask.agent}\0".encode()
-    asked_for = b"%b %b\0%b" % (call.target.method.encode("ascii"), call.target.path, body)
-    return structs.replace(
-        ask,
-        idempotency_digest=hashlib.sha256(owner + call.target.head.idempotency_key).hexdigest(),
-        body_digest=hashlib.sha256(asked_for).hexdigest(),
-    )

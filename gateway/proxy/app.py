@@ -8,9 +8,11 @@ import structlog
 
 from gateway.proxy.admission import Admission, Admitted, Declined
 from gateway.proxy.answer_head import own_answer_head
+from gateway.proxy.api import API_PREFIX, Api
 from gateway.proxy.body import CallerLeft, Receive, Send
 from gateway.proxy.dialect import Tongue, render
 from gateway.proxy.forward import Forwarding
+from gateway.proxy.ids import new_id
 from gateway.proxy.invocation import (
     Invocation,
     Target,
@@ -40,6 +42,7 @@ class App:
         self,
         admission: Admission,
         forwarding: Forwarding,
+        api: Api,
         store_trouble: Readiness,
         metrics: ProxyMetrics,
     ) -> None:
@@ -49,7 +52,7 @@ class App:
         self._admission = admission
         self._forwarding = forwarding
         self._store_trouble = store_trouble
-        self._routes: Any = routes(self.trouble)
+        self._routes: Any = routes(self.trouble, api)
         self._metrics = metrics
         self._running = 0
         self._idle = asyncio.Event()
@@ -59,7 +62,7 @@ class App:
         """Serve one request."""
         arrival = arrival_in(scope)
         if arrival is None:
-            await self._routes(scope, receive, send)
+            await self._aside(scope, receive, outgoing_in(scope, send))
         else:
             await self.serve(invocation_of(arrival), receive, outgoing_in(scope, send))
 
@@ -94,6 +97,27 @@ class App:
             self._metrics.calls.count(declined.problem.error if declined else "forwarded")
             if declined is not None and not outgoing.started:
                 await tell(declined.problem, declined.tongue, call.id, outgoing)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def _aside(self, scope: dict[str, Any], receive: Receive, outgoing: Outgoing) -> None:
+        """Serve a request that is no call of an agent; a stop waits for it too."""
+        declined = Problem("draining", "The gateway stops.")
+        if self.draining and scope["path"].startswith(API_PREFIX):
+            await tell(declined, Tongue(), new_id(), outgoing)
+            return
+        self._running += 1
+        try:
+            await self._routes(scope, receive, outgoing)
+        except asyncio.CancelledError:
+            if not outgoing.started:
+                await tell(declined, Tongue(), new_id(), outgoing)
+        # As above; its caller has been told.
+        except Exception:
+            self._metrics.faults.inc()
+            _log.exception("request_failed", path=scope["path"])
         finally:
             self._running -= 1
             if not self._running:

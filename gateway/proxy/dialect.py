@@ -56,15 +56,7 @@ def render(problem: Problem, tongue: Tongue, request_id: str) -> tuple[Headers, 
     retry_after_s = problem.retry_after_s or kind.retry_after_s
     retryable = kind.retry is not False and bool(retry_after_s)
     media_type, body = _body(problem, kind, tongue, request_id, retryable)
-    headers = [
-        (b"content-type", media_type),
-        (b"content-length", b"%d" % len(body)),
-        (b"date", formatdate(usegmt=True).encode()),
-        (b"budget-source", b"gateway"),
-        (b"x-request-id", request_id.encode()),
-        (b"request-id", request_id.encode()),
-        (b"cache-control", b"no-store"),
-    ]
+    headers = own_headers(media_type, body, request_id)
     if kind.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="budget-gateway"'))
     if isinstance(allow := problem.members.get("allow"), str):
@@ -74,6 +66,19 @@ def render(problem: Problem, tongue: Tongue, request_id: str) -> tuple[Headers, 
     if kind.retry is not None:
         headers.append((b"x-should-retry", b"true" if kind.retry else b"false"))
     return headers, body
+
+
+def own_headers(media_type: bytes, body: bytes, request_id: str) -> Headers:
+    """Return the headers of every answer that the gateway makes itself."""
+    return [
+        (b"content-type", media_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"date", formatdate(usegmt=True).encode()),
+        (b"budget-source", b"gateway"),
+        (b"x-request-id", request_id.encode()),
+        (b"request-id", request_id.encode()),
+        (b"cache-control", b"no-store"),
+    ]
 
 
 def _body(

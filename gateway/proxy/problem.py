@@ -9,6 +9,7 @@ from typing import NamedTuple, assert_never
 
 import orjson
 
+from gateway.budgets.changes import Request
 from gateway.domain.money import cents_from_microcents
 from gateway.domain.reservation import Denied, Finished, KeyWord, Refused, Replayed
 from gateway.errors import GatewayError, UpstreamUnreachable
@@ -167,6 +168,22 @@ def of_key(word: KeyWord, *, node_stands: bool) -> Problem:
 def unauthenticated() -> Problem:
     """Return the answer to a missing or unknown key; it never says which part was wrong."""
     return Problem("unauthenticated", "A valid API key of this gateway is needed.")
+
+
+def unknown_agent(agent: str) -> Problem:
+    """Return the answer to an agent that the org does not have."""
+    return Problem("unknown_agent", f"There is no agent {agent!r}.")
+
+
+def no_reservation(ended: Request | None = None) -> Problem:
+    """Return the answer to an id that its caller has no open reservation for.
+
+    ``ended`` is where it had one; of any other the answer is the same, whatever there is.
+    """
+    if ended is None:
+        return Problem("reservation_not_found", "There is no such reservation of this key.")
+    members = {"state": ended.state, "cost_cents": cents(ended.cost_microcents)}
+    return Problem("reservation_not_found", "The reservation has ended.", members)
 
 
 def too_large(bytes_max: int) -> Problem:

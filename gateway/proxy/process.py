@@ -20,6 +20,8 @@ from gateway.budgets.verbs import Budgets
 from gateway.errors import ConfigError, StoreError, StoreUnavailable
 from gateway.proxy.admission import Admission, Rules
 from gateway.proxy.agents import Agents
+from gateway.proxy.api import Api
+from gateway.proxy.api_holds import ApiHolds
 from gateway.proxy.app import App
 from gateway.proxy.credentials import Credentials
 from gateway.proxy.exposure import Exposure
@@ -27,10 +29,12 @@ from gateway.proxy.forward import Forwarding
 from gateway.proxy.listener import Listener, Listening, bind, quiet_server_log, stop
 from gateway.proxy.prices import Prices
 from gateway.proxy.redo import Redo
+from gateway.proxy.refusals import Refusals
 from gateway.proxy.reservations import Reservations
 from gateway.proxy.settlements import Settlements
 from gateway.proxy.spool import Spool
 from gateway.proxy.upstream import Upstreams
+from gateway.proxy.visitor import Visitors
 from gateway.settings import Settings
 from gateway.telemetry import ProxyMetrics, new_registry, ops_app
 
@@ -127,10 +131,13 @@ async def _plane(stack: AsyncExitStack, settings: Settings, environ: Mapping[str
     exposure = Exposure(budgets, settings.expose_amounts)
     rules = Rules(settings.org if settings.auth == "none" else "", settings.max_body_bytes)
     agents = Agents(budgets.agent_json, Credentials(environ, settings.credentials_dir))
-    admission = Admission(budgets, agents, reservations, Prices().price_of, exposure, rules)
+    refusals = Refusals(budgets, exposure)
+    admission = Admission(agents, reservations, Prices().price_of, refusals, rules)
+    holds = ApiHolds(budgets, agents, reservations, refusals)
+    api = Api(Visitors(refusals, rules.trusted_org), holds)
     forwarding = Forwarding(upstreams, exposure, metrics, settings.max_body_bytes)
     _watch_clock(stack, connection, metrics)
-    app = App(admission, forwarding, lambda: connection.problem, metrics)
+    app = App(admission, forwarding, api, lambda: connection.problem, metrics)
     return Plane(app, reservations, settlements, metrics, ())
 
 

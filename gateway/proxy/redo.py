@@ -27,6 +27,7 @@ from gateway.telemetry import ProxyMetrics
 
 # An org that Redis has forgotten is there again in a second or two.
 _HOLD_PAUSE_S = 0.1
+_HOLDS_PER_S = 10_000
 # Less than what Redis remembers an end for; how long its call took is no matter.
 _END_AGE_S = 600.0
 _ENDS_PER_STEP = 500
@@ -68,7 +69,8 @@ class Redo:
             seen, self._epoch = {}, wire.epoch
         found = [wire.command("HGET", org_key(org, "meta"), "seq") for org in seen]
         self._spawn(self._compare(seen, found))
-        for reservation in self._reservations.open.values():
+        lasting = [each for each in self._reservations.granted.values() if _lasts(each)]
+        for reservation in (*self._reservations.open.values(), *lasting):
             self._spawn(self._hold_again(reservation, self._resumed(reservation)))
         self._spawn(self._end_again(time.monotonic() - _END_AGE_S))
 
@@ -117,8 +119,9 @@ class Redo:
                 self._metrics.redone.labels("hold").inc()
             if word != "COLD":
                 return
-            await asyncio.sleep(_HOLD_PAUSE_S)
-            if reservation.ended:
+            # The more there are, the longer: an org that never comes back must not cost all turns.
+            await asyncio.sleep(_HOLD_PAUSE_S + len(self._reservations.granted) / _HOLDS_PER_S)
+            if reservation.ended or not (reservation.ask.owner == "proxy" or _lasts(reservation)):
                 return
             future = self._resumed(reservation)
 
@@ -145,6 +148,16 @@ class Redo:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _lasts(granted: Reservation) -> bool:
+    """Say whether a caller may still have a hold, which another gateway may have ended.
+
+    That is known to Redis for a while. An older one is on disk by now, or may have been ended:
+    made again it would be a hold of nobody.
+    """
+    now_ms, young_s = time.time_ns() // 1_000_000, time.perf_counter() - _END_AGE_S
+    return granted.held.deadline_ms > now_ms and granted.held_s > young_s
 
 
 def _steps(ends: list[tuple[float, End]], oldest_s: float) -> Iterator[list[End]]:

@@ -113,7 +113,25 @@ class Settlements:
         if result.over_microcents:
             self._metrics.overages.inc()
 
-    def failed(self, end: End, fault: StoreError) -> None:
+    async def end(self, end: End) -> Settled | Released:
+        """End a reservation and return what Redis has made of it.
+
+        Raises:
+            StoreError: that is not known yet. The end is kept, and told until Redis confirms it.
+        """
+        try:
+            result = await self.attempt(end)
+        except (StoreError, asyncio.CancelledError) as fault:
+            self._open[end.id] = end
+            self.failed(end, fault)
+            raise
+        self.ended(end, result)
+        if _met_another(result):
+            # What has changed nothing must not be told again as if it had.
+            self.confirmed.pop()
+        return result
+
+    def failed(self, end: End, fault: BaseException) -> None:
         """Try an end again that was not confirmed at once, whatever the fault."""
         self._spawn(self._insist(end, _PAUSE_FIRST_S))
 
@@ -213,3 +231,10 @@ class Settlements:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _met_another(result: Settled | Released) -> bool:
+    """Say whether a reservation had ended before, in another way than this end says."""
+    if isinstance(result, Settled):
+        return result.status == "DONE_OTHER"
+    return result.state not in ("released", "void")

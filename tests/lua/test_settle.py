@@ -116,6 +116,23 @@ async def test_late_settle_of_a_huge_hold_is_known_again(store: Store) -> None:
     assert len(await store.journal("settle")) == 1
 
 
+@pytest.mark.parametrize("verb", ["expire", "release"])
+async def test_owner_is_known_after_a_late_settle(store: Store, verb: str) -> None:
+    """S10: the public verbs reach a reservation by its owner, also to repeat a late settle."""
+    ask, held = await store.held(cents(5), owner="api")
+    if verb == "expire":
+        await store.at(60_000)
+        await store.budgets.expire(ORG, WINDOWS, [ask.id])
+    else:
+        await store.budgets.release(ORG, ask.agent, ask.id, held.windows)
+
+    await store.settle(ask, held, cents(2))
+    ended = await store.budgets.request(ORG, ask.id)
+
+    assert ended is not None
+    assert (ended.state, ended.owner) == ("settled", "api")
+
+
 async def test_settle_after_release_is_charged(store: Store) -> None:
     """S4: a cost that turns up after its release is charged all the same, and told apart."""
     ask, held = await store.held(cents(5))

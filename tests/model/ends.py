@@ -38,7 +38,7 @@ def _settle(org: Org, call: Settle) -> Answer:
         are_kept = all(window in org.spend for window in call.windows.split(","))
         status, counted = "VOIDED", cost if are_kept else 0
     said = (call, end.agent, end.quote, counted)
-    _end(org, *said, "")
+    _end(org, *said, end.owner)
     claim = org.idem.get(call.idem_digest)
     if status == "LATE" and claim:
         org.end_claim(call.idem_digest, call.id, claim.body, "settled", cost)

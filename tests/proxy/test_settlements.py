@@ -16,6 +16,7 @@ from gateway.budgets.scripts import load_scripts
 from gateway.budgets.verbs import Budgets
 from gateway.cli.embedded_redis import EmbeddedRedis
 from gateway.domain.reservation import Ask, Held
+from gateway.errors import StoreUnavailable
 from gateway.proxy import settlements
 from gateway.proxy.settlements import Settlements
 from gateway.proxy.spool import Release, Spool
@@ -121,6 +122,39 @@ async def test_ends_wait_for_redis(start: Start, own_redis: EmbeddedRedis, own_c
 
     assert await acme.counters(own_client) == {"org.spent": 7, "agent.researcher.spent": 7}
     assert gateway.value("spooled_total") == 0
+
+
+async def test_end_that_is_not_answered_is_kept(
+    start: Start, own_redis: EmbeddedRedis, own_client: Any
+) -> None:
+    """Who waits for an end and hears a fault need not repeat it: it is told until it is known."""
+    await acme.write_org(own_client)
+    gateway = await start(own_redis.url)
+    ask, held = await gateway.held(5)
+
+    own_redis.kill()
+    with pytest.raises(StoreUnavailable):
+        await gateway.settlements.end(_settlement(ask, held, 7))
+    own_redis.start()
+    await until(lambda: not gateway.settlements.open, "the end to be confirmed")
+
+    assert await acme.counters(own_client) == {"org.spent": 7, "agent.researcher.spent": 7}
+
+
+async def test_end_that_met_another_is_not_told_again(
+    start: Start, redis_url: str, redis: Any
+) -> None:
+    """What a Redis that forgets is told once more are the ends that it had booked, no others."""
+    await acme.write_org(redis)
+    gateway = await start(redis_url)
+    ask, held = await gateway.held(5)
+    first, other = _settlement(ask, held, 7), _settlement(ask, held, 8)
+
+    told = [await gateway.settlements.end(end) for end in (first, other)]
+    released = await gateway.settlements.end(Release("acme", ask.agent, ask.id, held.windows))
+
+    assert [end.status for end in (*told, released)] == ["SETTLED", "DONE_OTHER", "DONE"]
+    assert [end for _, end in gateway.settlements.confirmed] == [first]
 
 
 async def test_ends_go_to_disk_and_come_back(
