@@ -16,7 +16,7 @@ from gateway.ledger.outbox import Due, bury, finish, lease, put_off
 
 _log = structlog.get_logger()
 _EVERY_S = 1.0
-_ROWS_MAX = 100
+_ROWS_MAX = 500
 
 
 class OutboxMetrics:
@@ -57,12 +57,13 @@ async def deliver(
         return 0
     rows = await lease(pool, _ROWS_MAX)
     ends = await asyncio.gather(*(_try(budgets, due) for due in rows))
-    for due, end in zip(rows, ends, strict=True):
-        if end.kind == "done":
-            await finish(pool, due, end.text)
-        elif end.kind == "again":
+    told = list(zip(rows, ends, strict=True))
+    # All at once: after a loss there is a row for each end that gateways have told again.
+    await finish(pool, [(due, end.text) for due, end in told if end.kind == "done"])
+    for due, end in told:
+        if end.kind == "again":
             await put_off(pool, due, end.text)
-        else:
+        elif end.kind == "dead":
             _log.error("outbox_row_dead", row=due.id, kind=due.kind, reason=end.text)
             await bury(pool, due, end.text)
         if metrics is not None:

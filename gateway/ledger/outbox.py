@@ -1,5 +1,6 @@
 """The outbox: rows of what Redis must still be told, each taken by one worker at a time."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -39,9 +40,11 @@ async def lease(pool: asyncpg.Pool, rows_max: int) -> list[Due]:
     ]
 
 
-async def finish(pool: asyncpg.Pool, due: Due, result: str) -> None:
-    """End a row with the word that Redis answered."""
-    await pool.execute(_FINISH, due.id, due.fence, result)
+async def finish(pool: asyncpg.Pool, told: Sequence[tuple[Due, str]]) -> None:
+    """End rows, each with the word that Redis answered."""
+    if told:
+        rows = [(due.id, due.fence, result) for due, result in told]
+        await pool.execute(_FINISH, *map(list, zip(*rows, strict=True)))
 
 
 async def put_off(pool: asyncpg.Pool, due: Due, error: str) -> None:

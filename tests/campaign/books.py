@@ -10,15 +10,17 @@ from redis.asyncio import Redis
 from gateway.budgets.address import read_address
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.connection import Connection
+from gateway.budgets.keys import JOURNAL
 from gateway.budgets.scripts import load_scripts
 from gateway.ledger.pool import open_pool
 from gateway.registry.clients import Clients
-from gateway.registry.differences import compare
+from gateway.registry.differences import compare, is_posted
 from tests.campaign.load import Told
 from tests.campaign.world import HOLD_TTL_MS, ORG, World
 from tests.until import until
 
 # A hold ends at the latest by its life, the sweeper, the spool's replay, and a claimed batch.
+_BOOKED_S = 120.0
 _SETTLED_S = HOLD_TTL_MS / 1000 + 60.0
 # The org, each agent, each window that an entry is counted in.
 _UNSUMMED = """
@@ -143,6 +145,13 @@ async def _differences(world: World, clients: Clients) -> list[str]:
     if not comparison.is_posted:
         return [f"The journal was not posted up to {comparison.journal_id}."]
     return [f"Redis and ledger differ: {found}" for found in comparison.differences]
+
+
+async def booked(world: World) -> None:
+    """Wait until the ledger has what is in the journal now: after an outage it is far behind."""
+    async with Redis.from_url(world.redis.url, decode_responses=True) as redis:
+        ((last, _),) = await redis.xrevrange(JOURNAL, count=1) or [("0-0", {})]
+        await until(lambda: is_posted(redis, last), "the ledger to have the journal", _BOOKED_S)
 
 
 async def settle_down(world: World) -> None:

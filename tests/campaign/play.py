@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import httpx
 
-from tests.campaign.books import Books, settle_down, settled_books
+from tests.campaign.books import Books, booked, settle_down, settled_books
 from tests.campaign.fault import Fault
 from tests.campaign.faults import FAULTS, LOSSES, OUTAGES
 from tests.campaign.load import Load
@@ -88,6 +88,7 @@ async def _strike(
         table = _table(plan, number)
         if table is LOSSES:
             await settle_down(there)
+            await booked(there)
         deck = decks.setdefault(tuple(sorted(table)), [])
         if not deck:
             # Each strikes once before any strikes again.

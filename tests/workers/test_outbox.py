@@ -263,11 +263,11 @@ async def test_worker_whose_lease_ran_out_changes_nothing(pool: asyncpg.Pool) ->
     await is_due(pool)
     [quick] = await outbox.lease(pool, 1)
 
-    await outbox.finish(pool, slow, "OK")
+    await outbox.finish(pool, [(slow, "OK")])
     await outbox.put_off(pool, slow, "late")
     await outbox.bury(pool, slow, "late")
     between = await pool.fetchrow("SELECT done_at, last_error FROM outbox")
-    await outbox.finish(pool, quick, "OK")
+    await outbox.finish(pool, [(quick, "OK")])
 
     assert between is not None
     assert tuple(between) == (None, None)
