@@ -170,7 +170,11 @@ def released(reply: Reply) -> Released:
 def resumed(reply: Reply) -> ResumedWord:
     """Return what a hold that was told again has met."""
     with reading():
-        return _RESUMED[reply[0]]
+        word, *fields = reply
+        *_, seq, server_ms = fields
+        if not isinstance(seq, int) or not isinstance(server_ms, int):
+            raise TypeError(f"{reply} ends with no sequence and no time")
+        return _RESUMED[word]
 
 
 def key_status(reply: Reply) -> KeyStatus:

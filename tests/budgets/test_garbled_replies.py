@@ -118,6 +118,8 @@ def _is_told(outcome: Any, word: object) -> bool:
     """Say whether an outcome is what a reply with that word says."""
     if isinstance(outcome, list):
         return word == b"EXPIRED"
+    if isinstance(outcome, str):
+        return word == outcome.encode()
     if hasattr(outcome, "journal_id"):
         return True
     name = "HELD" if isinstance(outcome, Held) else getattr(outcome, "status", None)

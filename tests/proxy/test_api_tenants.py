@@ -87,7 +87,8 @@ class Tenants(NamedTuple):
 
 
 async def _write_org(redis: Any, org: str, url: str, keys: dict[str, str]) -> None:
-    limits = {"status": "active", "org.month.limit_cents": "777777"}
+    # More than all that is drawn can cost.
+    limits = {"status": "active", "org.month.limit_cents": "9000000000"}
     await redis.hset(f"bg:{{{org}}}:limits", mapping=limits)
     await redis.hset(f"bg:{{{org}}}:meta", "schema", "1")
     described = f'{{"upstream":"{url}","price":{{"mode":"flat","cents":"2"}}}}'
@@ -165,7 +166,7 @@ _BODIES = [
     "{}",
     '{"cost_cents":3}',
     '{"cost_cents":0}',
-    '{"cost_cents":9000000000}',
+    '{"cost_cents":900000}',
     '{"ttl_ms":90000000}',
     '{"amount_cents":50,"ttl_ms":5000}',
     f'{{"cost_cents":3,"org":"{OTHER}"}}',
