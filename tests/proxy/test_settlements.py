@@ -200,24 +200,6 @@ async def test_end_that_finds_no_disk_is_kept(
     assert await acme.counters(own_client) == {"org.spent": 7, "agent.researcher.spent": 7}
 
 
-async def test_replay_without_redis_leaves_the_file(
-    start: Start, own_redis: EmbeddedRedis, own_client: Any
-) -> None:
-    """What another process has left is let go of, and taken again when Redis is back."""
-    await acme.write_org(own_client)
-    gateway = await start(own_redis.url)
-    ask, held = await gateway.held(5)
-    own_redis.kill()
-    await until(lambda: not gateway.connection.connected, "the connection to be lost")
-
-    _leave(gateway.folder, _settlement(ask, held, 7))
-    await until(lambda: gateway.value("spool_entries") == 1, "the file to be taken")
-    own_redis.start()
-    await until(lambda: not list(gateway.folder.iterdir()), "the spool to be replayed")
-
-    assert await acme.counters(own_client) == {"org.spent": 7, "agent.researcher.spent": 7}
-
-
 async def test_replay_waits_for_the_marker(start: Start, redis_url: str, redis: Any) -> None:
     """A Redis that is being rebuilt has not its counters yet, nor the epoch of the entry."""
     await acme.write_org(redis)
