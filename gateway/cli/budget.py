@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 from typing import Annotated, NamedTuple
 
 import typer
@@ -144,13 +145,18 @@ async def _read(org: str) -> Standings:
 
 
 async def _watch(org: str) -> None:
+    # Not by a cancellation: a client library that is just running into its timeout takes that for
+    # its own, and the watch would go on.
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopped.set)
+    stopping = asyncio.create_task(stopped.wait())
     async with open_redis(environment.load()) as redis:
         found = await read_standings(redis, org)
         console = Console(markup=False, highlight=False)
         with Live(standings.drawn(found), console=console, auto_refresh=False) as live:
-            while True:
+            while not stopping.done():
                 live.update(standings.drawn(await read_standings(redis, org)), refresh=True)
-                await asyncio.sleep(_WATCH_EVERY_S)
+                await asyncio.wait([stopping], timeout=_WATCH_EVERY_S)
 
 
 async def _give(budget: tuple[str, str], amount_microcents: int | None, by: Author) -> Given:

@@ -9,6 +9,13 @@ B6 a reset frees the whole limit, however often it is repeated, and spent stays
 B7 what names no budget, or no amount, is a sentence and exit code 2
 """
 
+import asyncio
+import contextlib
+import os
+import pty
+import signal
+import sys
+
 import pytest
 import typer
 
@@ -22,6 +29,8 @@ from gateway.registry.clients import Clients
 from gateway.registry.standings import Standing
 from tests.cli.calls import CENT, reserve, spend
 from tests.cli.conftest import Run
+from tests.house.sources import ROOT
+from tests.until import until
 from workers.journal_pump import JournalPump
 from workers.outbox import deliver
 
@@ -112,6 +121,40 @@ async def test_show_names_what_refuses(
     assert words["acme:agent.writer.month"] == "LIMITS_INVALID"
     assert org.document["invalid"] == {"org": "status"}
     assert {row["next_call"] for row in org.document["budgets"]} == {"LIMITS_INVALID"}
+
+
+async def test_watch_draws_anew_until_interrupted(
+    command: Run, acme: JournalPump, budgets: Bookkeeping
+) -> None:
+    """B3: what is spent meanwhile appears; Ctrl-C ends it with exit code 0 and no trace."""
+    screen, terminal = pty.openpty()
+    os.set_blocking(screen, False)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "budget", "show", "acme", "--watch"),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    drawn = bytearray()
+
+    def shows(text: bytes) -> bool:
+        # EIO where nobody has the terminal open any more.
+        with contextlib.suppress(OSError):
+            drawn.extend(os.read(screen, 65_536))
+        return text in drawn
+
+    await until(lambda: shows(b"acme:org.month"), "the first drawing", 30)
+    await spend(budgets, 1_234_567)
+    await until(lambda: shows(b"1.234567"), "what was spent")
+    process.send_signal(signal.SIGINT)
+    # Read on: a terminal that is full keeps the process in the middle of a line.
+    await until(lambda: shows(b"") and process.returncode is not None, "its end", 30)
+    os.close(screen)
+
+    assert process.returncode == 0
+    assert b"Traceback" not in drawn
+    assert b"Abort" not in drawn
 
 
 async def test_watch_is_not_for_programs(command: Run, acme: JournalPump) -> None:
