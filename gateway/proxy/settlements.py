@@ -205,27 +205,30 @@ class Settlements:
             files = await asyncio.to_thread(self._spool.take)
         self._metrics.spool_entries.set(sum(len(file.ends) for file in files))
         try:
-            while files and await self._replayed(files[0]):
+            while files and (refused := await self._told(files[0])) is not None:
+                # Not ours to put back any more, also where a stop comes before this has ended: its
+                # descriptor would be closed twice, and be somebody else's by then.
                 file = files.pop(0)
+                await asyncio.to_thread(self._spool.finish, file, keep=bool(refused))
                 self._metrics.spool_entries.dec(len(file.ends))
         finally:
             self._spool.put_back(files)
 
-    async def _replayed(self, file: SpoolFile) -> bool:
+    async def _told(self, file: SpoolFile) -> int | None:
+        """Tell Redis what is in a file; return how much was refused, None where Redis is away."""
         refused = file.broken_lines
         for end in file.ends:
             try:
                 self.ended(end, await self.attempt(end))
             except StoreUnavailable:
-                return False
+                return None
             except StoreError as error:
                 refused += 1
                 _log.error("end_refused", reservation_id=end.id, org=end.org, error=str(error))
         if refused:
             self._metrics.faults.inc()
             _log.error("spool_file_kept", file=str(file.path), ends=refused)
-        await asyncio.to_thread(self._spool.finish, file, keep=bool(refused))
-        return True
+        return refused
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

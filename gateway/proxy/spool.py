@@ -118,12 +118,17 @@ class Spool:
             os.close(file.lock)
 
     def finish(self, file: SpoolFile, *, keep: bool) -> None:
-        """Delete a replayed file, or keep it aside under another name for a person to look at."""
-        if keep:
-            file.path.rename(file.path.with_suffix(_REFUSED))
-        else:
-            file.path.unlink()
-        os.close(file.lock)
+        """Delete a replayed file, or keep it aside under another name for a person to look at.
+
+        It is let go of, also where the disk refuses: then it is replayed once more.
+        """
+        try:
+            if keep:
+                file.path.rename(file.path.with_suffix(_REFUSED))
+            else:
+                file.path.unlink()
+        finally:
+            os.close(file.lock)
 
     def close(self) -> None:
         """Let go of our own file, so that another process may replay it."""

@@ -1,6 +1,8 @@
 """Settlements: every end reaches Redis, once, whatever happens in between."""
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from gateway.domain.reservation import Ask, Held
 from gateway.errors import StoreUnavailable
 from gateway.proxy import settlements
 from gateway.proxy.settlements import Settlements
-from gateway.proxy.spool import Release, Spool
+from gateway.proxy.spool import Release, Spool, SpoolFile
 from gateway.telemetry import ProxyMetrics
 from tests.proxy import acme
 from tests.until import until
@@ -30,14 +32,14 @@ Start = Callable[..., Awaitable["Gateway"]]
 class Gateway:
     """The part of a gateway that ends reservations."""
 
-    def __init__(self, url: str, folder: Path, insist_s: float) -> None:
+    def __init__(self, url: str, spool: Spool, folder: Path, insist_s: float) -> None:
         scripts = load_scripts()
         self.connection = Connection(read_address(url), scripts, 500)
         self.budgets = Budgets(self.connection, scripts, 60_000, 1000)
         self.registry = CollectorRegistry()
         self.folder = folder
         metrics = ProxyMetrics(self.registry)
-        self.settlements = Settlements(self.budgets, Spool(folder), metrics, insist_s)
+        self.settlements = Settlements(self.budgets, spool, metrics, insist_s)
 
     async def held(self, amount_microcents: int) -> tuple[Ask, Held]:
         """Reserve and insist that it is held."""
@@ -61,8 +63,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Yield a function that starts gateways over one spool folder."""
     gateways: list[Gateway] = []
 
-    async def started(url: str, insist_s: float = 60.0) -> Gateway:
-        gateway = Gateway(url, tmp_path, insist_s)
+    async def started(url: str, insist_s: float = 60.0, spool: Spool | None = None) -> Gateway:
+        gateway = Gateway(url, spool or Spool(tmp_path), tmp_path, insist_s)
         gateways.append(gateway)
         await gateway.connection.start()
         await gateway.connection.tried()
@@ -200,6 +202,24 @@ async def test_end_that_finds_no_disk_is_kept(
     assert await acme.counters(own_client) == {"org.spent": 7, "agent.researcher.spent": 7}
 
 
+async def test_replay_without_redis_leaves_the_file(
+    start: Start, own_redis: EmbeddedRedis, own_client: Any
+) -> None:
+    """What another process has left is let go of, and taken again when Redis is back."""
+    await acme.write_org(own_client)
+    gateway = await start(own_redis.url)
+    ask, held = await gateway.held(5)
+    own_redis.kill()
+    await until(lambda: not gateway.connection.connected, "the connection to be lost")
+
+    _leave(gateway.folder, _settlement(ask, held, 7))
+    await until(lambda: gateway.value("spool_entries") == 1, "the file to be taken")
+    own_redis.start()
+    await until(lambda: not list(gateway.folder.iterdir()), "the spool to be replayed")
+
+    assert await acme.counters(own_client) == {"org.spent": 7, "agent.researcher.spent": 7}
+
+
 async def test_replay_waits_for_the_marker(start: Start, redis_url: str, redis: Any) -> None:
     """A Redis that is being rebuilt has not its counters yet, nor the epoch of the entry."""
     await acme.write_org(redis)
@@ -236,6 +256,39 @@ async def test_end_that_redis_refuses_is_kept(start: Start, redis_url: str, redi
     )
 
     assert ask.id in next(gateway.folder.iterdir()).read_text()
+
+
+class SlowSpool(Spool):
+    """A spool whose disk has finished a file, and does not say so yet."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.has_finished, self.may_say_so = threading.Event(), threading.Event()
+
+    def finish(self, file: SpoolFile, *, keep: bool) -> None:
+        """Finish it, and wait."""
+        super().finish(file, keep=keep)
+        self.has_finished.set()
+        self.may_say_so.wait(10)
+
+
+async def test_stop_in_the_middle_of_a_replay_closes_nothing_twice(
+    start: Start, redis_url: str, redis: Any, tmp_path: Path
+) -> None:
+    """What was the file's descriptor is somebody else's by then; and the stop comes to its end."""
+    await acme.write_org(redis)
+    spool = SlowSpool(tmp_path)
+    gateway = await start(redis_url, spool=spool)
+    _leave(tmp_path, _settlement(*await gateway.held(5), 7))
+    await until(spool.has_finished.is_set, "the replay")
+    # The lowest number that is free is given out first.
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+
+    await asyncio.wait_for(gateway.stop(), 10)
+    spool.may_say_so.set()
+
+    for descriptor in others:
+        os.close(descriptor)
 
 
 def _leave(folder: Path, end: Settlement) -> None:

@@ -26,6 +26,7 @@ from tests.ledger.test_posting import entry
 from tests.servers import Servers
 from tests.until import until
 from tests.workers.calls import held, ledger_total
+from workers import main
 from workers.main import Supervisor, work
 
 
@@ -175,6 +176,25 @@ async def test_worker_that_stops_posts_what_it_has_read(
 
     assert await _is_booked(pool, 200)
     assert await redis.xinfo_consumers("bg:journal", "ledger") == []
+
+
+async def test_worker_that_stops_does_not_wait_for_its_ledger(
+    redis_url: str,
+    redis: Any,
+    database_url: str,
+    pool: asyncpg.Pool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where Postgres does not answer the process ends all the same; what it has read stays read."""
+    monkeypatch.setattr(main, "_FINISH_S", 0.2)
+    async with pool.acquire() as other, other.transaction(), worker(redis_url, database_url):
+        await until(lambda: redis.exists("bg:arq:health"), "the timetable to run")
+        await other.execute("LOCK TABLE usage_entry")
+        await journal(redis_url)
+        await until(lambda: _is_read(redis), "the entry to be read")
+
+    assert await _is_read(redis)
+    assert not await _is_booked(pool, 100)
 
 
 async def _is_read(redis: Any) -> bool:
