@@ -11,8 +11,9 @@ from redis.exceptions import RedisError
 
 from tests.campaign.breaks import cut_replies, half_open, hold_calls, hold_replies, slow_wire
 from tests.campaign.fault import Fault, gone
+from tests.campaign.program import Program
 from tests.campaign.refusals import fill_disk, fill_memory, jump_clock, make_read_only
-from tests.campaign.world import Program, World
+from tests.campaign.world import World
 
 _LONG_S, _LONGER_S = 10.0, 150.0
 

@@ -12,6 +12,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tests.campaign.looking import looking
+
 LATE_S_MAX = 2.0
 _EVERY_S = 0.1
 # A look that took longer has missed something: it may have been a worker that was away.
@@ -65,18 +67,5 @@ async def watching(redis_url: str, is_ready: Callable[[], Awaitable[bool]]) -> A
     """Watch the holds for as long as this block runs."""
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         watch = Watch(redis, is_ready)
-
-        async def look_on() -> None:
-            while True:
-                await watch.look()
-                await asyncio.sleep(_EVERY_S)
-
-        task = asyncio.create_task(look_on())
-        try:
+        async with looking(watch.look, _EVERY_S):
             yield watch
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            # A watch that fell asleep has seen nothing.
-            if not task.cancelled():
-                task.result()

@@ -1,6 +1,5 @@
 """A deployment to lose data in: real servers, three gateways, a worker and an upstream."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import NamedTuple
 import asyncpg
 from redis.asyncio import Redis
 
-from gateway.cli.embedded_postgres import EmbeddedPostgres, postgres_folder
 from gateway.cli.embedded_redis import EmbeddedRedis
 from gateway.cli.migrate import prepare
 from gateway.ledger.pool import open_pool
@@ -18,9 +16,8 @@ from gateway.registry.clients import Clients
 from gateway.registry.keys import mint_key
 from gateway.registry.limits import Author
 from gateway.registry.orgs import add_org
-from tests.campaign.world import Program
+from tests.campaign.program import PATIENT, Program, run, stores
 from tests.loss.bill import QUOTES, Bill
-from tests.servers import Servers
 from tests.stub_upstream import StubUpstream, stub_upstream
 
 GATEWAYS = 3
@@ -51,16 +48,8 @@ class Deployment(NamedTuple):
 @asynccontextmanager
 async def deployment(folder: Path) -> AsyncIterator[Deployment]:
     """Start everything and stop it; Redis writes each change to disk before it answers."""
-    # Started by root, Postgres runs as another user, who must get in.
-    os.chmod(folder, 0o755)
-    servers = Servers(folder)
     async with AsyncExitStack() as stack:
-        stack.callback(servers.stop)
-        redis = servers.own_redis(appendfsync="always")
-        # Not the one of the tests, which writes its commits to disk later.
-        postgres = EmbeddedPostgres(postgres_folder(), folder / "pg")
-        stack.callback(postgres.stop)
-        postgres.start()
+        redis, postgres = stores(stack, folder)
         upstream, bill = await stack.enter_async_context(stub_upstream()), Bill()
         upstream.answers(bill.answer)
         client = await stack.enter_async_context(Redis.from_url(redis.url, decode_responses=True))
@@ -73,8 +62,7 @@ async def deployment(folder: Path) -> AsyncIterator[Deployment]:
             "GATEWAY_REDIS_URL": redis.url,
             "GATEWAY_DATABASE_URL": postgres.url(),
             "GATEWAY_HOLD_TTL_MS": str(HOLD_TTL_MS),
-            "GATEWAY_STORE_DEADLINE_MS": "1000",
-            "GATEWAY_DRAIN_S": "5",
+            **PATIENT,
         }
         gateways = [
             Program(
@@ -85,9 +73,5 @@ async def deployment(folder: Path) -> AsyncIterator[Deployment]:
             for number in range(GATEWAYS)
         ]
         worker = Program("worker", environment, folder / "worker")
-        for program in (*gateways, worker):
-            stack.callback(program.end)
-            program.start()
-        for program in (*gateways, worker):
-            await program.ready()
+        await run(stack, *gateways, worker)
         yield Deployment(redis, Clients(pool, client), gateways, worker, upstream, bill)

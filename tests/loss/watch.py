@@ -1,6 +1,5 @@
 """The watch over tight budgets: while calls are admitted, spent and held are within the limit."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.budgets.keys import NODE, spend_keys
+from tests.campaign.looking import looking
 from tests.loss.limit import Limit
 
 _EVERY_S = 0.03
@@ -55,18 +55,5 @@ async def watching(redis_url: str, limits: Mapping[str, Limit]) -> AsyncIterator
     """Watch for as long as this block runs."""
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         watch = Watch(redis, limits)
-
-        async def look_on() -> None:
-            while True:
-                await watch.look()
-                await asyncio.sleep(_EVERY_S)
-
-        task = asyncio.create_task(look_on())
-        try:
+        async with looking(watch.look, _EVERY_S):
             yield watch
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            # A watch that fell asleep has seen nothing.
-            if not task.cancelled():
-                task.result()

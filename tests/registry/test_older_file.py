@@ -9,11 +9,8 @@ O6 a loss of a later start is not forgotten by whoever compares the one before
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
 
 from gateway.budgets.bookkeeping import Bookkeeping
 from gateway.budgets.keys import NODE
@@ -28,23 +25,12 @@ from gateway.registry.orgs import add_org
 from gateway.registry.rebuild import rebuild
 from gateway.registry.recovery import recover
 from tests.registry.rebuilding import AUTHOR, CENT, DESCRIPTION, ORGS, post_all, spend
-from tests.registry.test_recovery import RUN, forget, recovered, remembered, spent
+from tests.registry.test_recovery import RUN, forget, pump, recovered, remembered, spent
 from tests.until import until
-from workers.journal_pump import JournalPump, PumpMetrics
+from workers.journal_pump import JournalPump
 from workers.outbox import deliver
 
-
-@pytest.fixture
-async def pump(clients: Clients, redis_url: str) -> AsyncIterator[JournalPump]:
-    """Yield a pump of two orgs, which may spend 50 cents a month each, and a marked server."""
-    for org in ORGS:
-        await add_org(clients, org, "UTC", {"org.month.limit_cents": "50"}, AUTHOR)
-        await add_agent(clients, org, "writer", DESCRIPTION)
-    await clients.redis.hset(NODE, "life", "run-1")
-    async with Redis.from_url(redis_url, decode_responses=True) as redis:
-        started = JournalPump(redis, clients.ledger, "w1", PumpMetrics(CollectorRegistry()))
-        await started.start()
-        yield started
+__all__ = ["pump"]
 
 
 async def test_forgotten_org_is_a_loss(
