@@ -139,11 +139,18 @@ class Spool:
     def _create(self) -> tuple[Path, int]:
         path = self._folder / f"{ULID()}{_SUFFIX}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Without this the name of the file itself may not survive.
-        folder = os.open(self._folder, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Without this the name of the file itself may not survive.
+            folder = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError:
+            # Nothing is in it; whoever replays the folder next takes it away.
+            os.close(descriptor)
+            raise
         return path, descriptor
 
 

@@ -71,8 +71,19 @@ def test_end_is_on_disk_when_the_disk_has_said_so(
 
     monkeypatch.setattr(os, "fsync", failing)
 
+    spool = Spool(tmp_path)
     with pytest.raises(OSError, match="broken"):
-        Spool(tmp_path).append([_SETTLEMENT])
+        spool.append([_SETTLEMENT])
+
+    # Nor does a disk that refuses again and again use up the descriptors of the process.
+    free = os.dup(0)
+    os.close(free)
+    for _ in range(3):
+        with pytest.raises(OSError, match="broken"):
+            spool.append([_SETTLEMENT])
+    again = os.dup(0)
+    os.close(again)
+    assert again == free
 
 
 def test_torn_tail_is_tolerated(tmp_path: Path) -> None:
